@@ -1,0 +1,69 @@
+# Every target first sees to .venv (setup); `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.hwroute-setup
+PARALLEL := -n auto --maxprocesses 8
+
+ifneq ($(words $(wildcard hwroute/rtl/. hwroute/sim/. hwroute/models/.)),3)
+$(error hwroute/{rtl,sim,models} must link to folders: git config core.symlinks true && git checkout -- hwroute)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# `make test` ends with the summary of its tests, also under -j.
+.NOTPARALLEL:
+.PHONY: help setup sim test lint test-fast test-cpp test-slow clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+setup: $(STAMP) ## make .venv with everything that hwroute and its tests need
+
+# What pip cannot install. Root on Debian gets it installed, others get the line that does it.
+$(STAMP): pyproject.toml constraints.txt setup.py
+	@missing=; \
+	for program in g++ perl; do \
+	  command -v $$program > /dev/null || missing="$$missing $$program"; \
+	done; \
+	command -v $(PYTHON) > /dev/null || missing="$$missing python3"; \
+	$(PYTHON) -c 'import ensurepip' 2> /dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    echo "setup: installing$$missing with apt-get"; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; \
+	  else \
+	    echo "setup: missing:$$missing; on Debian: sudo apt-get install$$missing" >&2; exit 3; \
+	  fi; \
+	fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "setup: Python 3.11 or newer is needed: make setup PYTHON=python3.11" >&2; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	  --build-constraint constraints.txt --editable . --group dev
+	@touch $@
+
+sim: setup ## generate text on the RTL in Verilator and compare every value with the golden model
+	$(BIN)/hwroute sim --prompt "To be, or not to be" -n 16
+
+test: lint ## lint, then every test but the slow ones
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test-fast: setup ## tests that build no simulator
+	$(BIN)/pytest $(PARALLEL) -m "not cpp and not slow"
+
+test-cpp: setup ## tests that build a simulator with the C++ compiler
+	$(BIN)/pytest -m "cpp and not slow"
+
+test-slow: setup ## full geometry and exhaustive tests
+	$(BIN)/pytest -m slow
+
+clean: ## remove what runs and tests wrote; .venv stays
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,37 @@
+"""The ``hwroute`` command: a thin layer over the Python API.
+
+A command family is one module of this package and one line of `COMMANDS`; its module is imported
+when the command runs, so that ``hwroute --help`` imports none of them.
+"""
+
+import click
+
+from hwroute import __version__
+from hwroute.cli.frame import Entry, Root
+
+COMMANDS = {
+    "config": Entry("hwroute.cli.config:config", "List, show and check configurations."),
+    "doctor": Entry("hwroute.cli.doctor:doctor", "Say what is installed and what is missing."),
+}
+"""Command name -> where it is and its one-line summary, in the order that the help shows."""
+
+
+@click.group(
+    cls=Root,
+    entries=COMMANDS,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 100,
+    },
+    epilog="Example: hwroute config show u280",
+)
+@click.version_option(__version__, message="hwroute %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    r"""Design, verify and evaluate overlays for language models that skip computation.
+
+    \b
+    Exit codes: 0 fine, 1 the check failed, 2 the input is wrong,
+    3 a tool is missing, 70 a bug in hwroute, 130 interrupted.
+    """

@@ -1,0 +1,1 @@
+"""Models in NumPy: checkpoints, float reference, bit-true operators and golden interpreter."""

@@ -1,0 +1,1 @@
+"""Bit-true operators on NumPy arrays: what the RTL is compared with."""

@@ -1,0 +1,246 @@
+"""Float reference: a Llama-family model with routing, in plain NumPy.
+
+It exists for accuracy. The golden model interprets the machine's program; this does not.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute.checkpoint import Checkpoint
+from hwroute.errors import InputError
+from hwroute.models.float_cache import FloatCache
+from hwroute.models.float_ops import attention, rms_norm, silu
+from hwroute.models.float_weights import LayerWeights, WeightSource, load_float_weights
+from hwroute.models.rope import rotary_tables, rotate
+from hwroute.models.routing import REFERENCE_PRIMITIVES, decide, forced, router_logits
+from hwroute.policy import RoutingPolicy
+from hwroute.policy_parts import Site
+from hwroute.policy_terms import KVRule, Scope, Source
+
+Array = NDArray[Any]
+Bools = NDArray[np.bool_]
+
+ATTENTION, FFN = 0, 1
+"""Second index of decisions."""
+
+
+@dataclass
+class _Pass:
+    """What the sub-layers of one forward pass share; arrays are [windows, tokens, ...]."""
+
+    positions: Array
+    cos: Array
+    sin: Array
+    cache: FloatCache
+    forced: Bools | None
+
+
+class Reference:
+    """The network of a checkpoint in floating point.
+
+    Parameters
+    ----------
+    checkpoint
+        The model.
+    weights
+        "float": the unquantised model. "int4": dequantised INT4 matrices and FP16 for the rest.
+    routing
+        False executes every sub-layer for every token.
+    kv
+        KV rule in place of the policy's, or None.
+    dtype
+        Of weights and activations, ``np.float32`` or ``np.float64``.
+
+    Attributes
+    ----------
+    decisions
+        bool [layers, 2, tokens] or [layers, 2, windows, tokens], True where the token executed
+        attention (0) or FFN (1): of the last `forward`, or of all tokens of the last `generate`.
+    router_logits
+        Logits [windows, tokens, logits] of the last `forward`, by layer and site.
+
+    Raises
+    ------
+    InputError
+        The policy needs a primitive that is not in `REFERENCE_PRIMITIVES`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        weights: WeightSource = "float",
+        routing: bool = True,
+        kv: KVRule | None = None,
+        dtype: type = np.float32,
+    ) -> None:
+        self.shape = checkpoint.shape
+        self.policy = checkpoint.policy if kv is None else _with_kv(checkpoint, kv)
+        self.routing = routing
+        self.dtype = dtype
+        if routing:
+            self.policy.require(REFERENCE_PRIMITIVES, "the float reference")
+        self.weights = load_float_weights(checkpoint, weights, dtype)
+        self.decisions: Bools = np.ones((self.shape.layers, 2, 0), np.bool_)
+        self.router_logits: dict[tuple[int, str], Array] = {}
+
+    def forward(
+        self, ids: Array | list[int], *, cache: FloatCache | None = None, force: Bools | None = None
+    ) -> Array:
+        """Predict the next token after each of `ids`.
+
+        Parameters
+        ----------
+        ids
+            Token ids, int [tokens] or [windows, tokens].
+        cache
+            What `new_cache` made, holding the tokens before `ids`; these are appended.
+        force
+            Decisions, shaped like `decisions`, in place of the routers'.
+
+        Returns
+        -------
+        Logits, [tokens, vocab] or [windows, tokens, vocab].
+
+        Raises
+        ------
+        InputError
+            An id is no token of the model, or the sequence exceeds its context.
+        """
+        array = np.asarray(ids, dtype=np.int64)
+        batch = np.atleast_2d(array)
+        cache = self.new_cache() if cache is None else cache
+        self._check(batch, cache.tokens)
+        positions = cache.tokens + np.arange(batch.shape[1])
+        cos, sin = rotary_tables(self.shape, positions, self.dtype)
+        if force is not None:
+            force = np.asarray(force, np.bool_).reshape(self.shape.layers, 2, *batch.shape)
+        state = _Pass(positions=positions, cos=cos, sin=sin, cache=cache, forced=force)
+        self.router_logits = {}
+        decisions = np.ones((self.shape.layers, 2, *batch.shape), np.bool_)
+        x = self.weights.embedding[batch]
+        for layer in range(self.shape.layers):
+            x = self._layer(layer, x, state, decisions[layer])
+        self.decisions = decisions if array.ndim == 2 else decisions[:, :, 0]
+        logits = rms_norm(x, self.weights.norm, self.shape.norm_eps) @ self.weights.head.T
+        result: Array = logits if array.ndim == 2 else logits[0]
+        return result
+
+    def new_cache(self) -> FloatCache:
+        """Return an empty cache."""
+        return FloatCache(self.policy.kv, self.shape.layers)
+
+    def generate(self, prompt: list[int], count: int) -> list[int]:
+        """Return `count` tokens after `prompt`, each the likeliest, the lowest id on a tie.
+
+        The prompt is one forward pass; each further token is a pass over one token.
+
+        Raises
+        ------
+        InputError
+            The prompt is empty, or prompt and tokens exceed the context.
+        """
+        if not prompt:
+            raise InputError("prompt must have at least one token, not 0")
+        if len(prompt) + count > self.shape.context:
+            raise InputError(
+                f"prompt and generated tokens must be at most the model's context "
+                f"({self.shape.context}), not {len(prompt)} + {count}"
+            )
+        cache, fed, seen = self.new_cache(), list(prompt), []
+        generated: list[int] = []
+        while len(generated) < count:
+            logits = self.forward(fed, cache=cache)
+            seen.append(self.decisions)
+            fed = [int(np.argmax(logits[-1]))]
+            generated += fed
+        if seen:
+            self.decisions = np.concatenate(seen, axis=-1)
+        return generated
+
+    def _check(self, batch: Array, before: int) -> None:
+        if batch.size and not 0 <= batch.min() <= batch.max() < self.shape.vocab:
+            wrong = batch[(batch < 0) | (batch >= self.shape.vocab)][0]
+            raise InputError(
+                f"token id must be from 0 to {self.shape.vocab - 1} for this model, not {wrong}"
+            )
+        if before + batch.shape[1] > self.shape.context:
+            raise InputError(
+                f"sequence must be at most the model's context ({self.shape.context}) tokens, "
+                f"not {before + batch.shape[1]}"
+            )
+
+    def _layer(self, layer: int, x: Array, state: _Pass, decisions: Bools) -> Array:
+        """Run one layer on `x` [windows, tokens, dim]; fill `decisions` [2, windows, tokens]."""
+        weights, eps, start = self.weights.layers[layer], self.shape.norm_eps, x
+        normed = rms_norm(x, weights.attention_norm, eps)
+        for site in ("attention", "layer"):
+            self._decide(layer, site, (start, x, normed), state, decisions[ATTENTION])
+        decisions[FFN] = decisions[ATTENTION] if self.policy.layer is not None else True
+        if state.forced is not None:
+            decisions[:] = state.forced[layer]
+        executed = decisions[ATTENTION]
+        mixed = self._attention(layer, normed, executed, state)
+        x = np.where(executed[..., None], x + mixed @ weights.o.T, x)
+        normed = rms_norm(x, weights.ffn_norm, eps)
+        if state.forced is None:
+            self._decide(layer, "ffn", (start, x, normed), state, decisions[FFN])
+        return np.where(decisions[FFN][..., None], x + _ffn(normed, weights), x)
+
+    def _decide(
+        self, layer: int, name: str, inputs: tuple[Array, ...], state: _Pass, out: Bools
+    ) -> None:
+        """Write the decisions of one site, if the policy routes it, into `out`.
+
+        `inputs` are the layer input, the sub-layer input and its norm.
+        """
+        site: Site | None = getattr(self.policy, name)
+        if site is None or not self.routing:
+            return
+        if site.scope is Scope.TABLE:
+            out[:] = layer not in site.decision.layers
+            return
+        tensors = self.weights.layers[layer].routers.get(name)
+        if tensors is None or site.router is None:
+            return
+        order = (Source.LAYER_INPUT, Source.SUBLAYER_INPUT, Source.SUBLAYER_NORMED)
+        x = inputs[order.index(site.router.source)]
+        logits = router_logits(x, site.router, tensors, self.shape.norm_eps)
+        self.router_logits[layer, name] = logits
+        out[:] = decide(site, logits) | forced(site, layer, state.positions)
+
+    def _attention(self, layer: int, normed: Array, executed: Bools, state: _Pass) -> Array:
+        """Attend from every token, [windows, tokens, heads * head_dim], and update the cache."""
+        weights = self.weights.layers[layer]
+        q = rotate(self._heads(normed @ weights.q.T + weights.q_bias), state.cos, state.sin)
+        k = rotate(self._heads(normed @ weights.k.T + weights.k_bias), state.cos, state.sin)
+        v = self._heads(normed @ weights.v.T + weights.v_bias)
+        keys, values, present = state.cache.append(layer, k, v, executed)
+        total = keys.shape[2]
+        causal = state.positions[:, None] >= np.arange(total)
+        # A token that skips still gets a finite, unused row: it sees itself.
+        itself = state.positions[:, None] == np.arange(total)
+        return attention(q, keys, values, (present[:, None] & causal) | itself)
+
+    def _heads(self, x: Array) -> Array:
+        """Return [windows, heads, tokens, head_dim] of [windows, tokens, heads * head_dim]."""
+        windows, tokens, width = x.shape
+        split = x.reshape(windows, tokens, width // self.shape.head_dim, self.shape.head_dim)
+        return split.swapaxes(1, 2)
+
+
+def _with_kv(checkpoint: Checkpoint, kv: KVRule) -> RoutingPolicy:
+    try:
+        return replace(checkpoint.policy, kv=kv)
+    except ValueError as error:
+        raise InputError(f"policy {checkpoint.policy.name!r}: {error}") from error
+
+
+def _ffn(normed: Array, weights: LayerWeights) -> Array:
+    """SwiGLU of `normed` [windows, tokens, dim]."""
+    gated: Array = silu(normed @ weights.gate.T) * (normed @ weights.up.T)
+    down: Array = gated @ weights.down.T
+    return down

@@ -1,0 +1,112 @@
+"""Safetensors files, opened with their errors in one line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from hwroute.errors import InputError, nearest
+
+OPEN = 0
+"""In an expected shape: any size."""
+
+
+class _Entry(Protocol):
+    def get_shape(self) -> list[int]: ...
+
+    def get_dtype(self) -> str: ...
+
+
+class _File(Protocol):
+    """What safetensors' reader offers; it carries no annotations of its own."""
+
+    def keys(self) -> list[str]: ...
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+    def get_slice(self, name: str) -> _Entry: ...
+
+    def get_tensor(self, name: str) -> NDArray[Any]: ...
+
+
+class TensorFile:
+    """Tensors of one safetensors file, read one at a time.
+
+    Parameters
+    ----------
+    path
+        The file; its header is checked here, against the file's length too.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or not a safetensors file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = cast(_File, safe_open(path, framework="numpy"))
+        except (OSError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: must be a whole safetensors file: {reason}") from error
+        self.names = frozenset(self._file.keys())
+        self.metadata: dict[str, str] = self._file.metadata() or {}
+
+    def check(self, expected: Mapping[str, tuple[int, ...]], dtypes: tuple[str, ...]) -> None:
+        """Check names, shapes and element types from the header alone.
+
+        Parameters
+        ----------
+        expected
+            Name and shape of each tensor that must be there; `OPEN` matches any size.
+        dtypes
+            Element types allowed, as safetensors spells them.
+
+        Raises
+        ------
+        InputError
+            The first tensor that is missing, misshapen or of another element type.
+        """
+        for name, shape in expected.items():
+            if name not in self.names:
+                close = nearest(name, sorted(self.names))
+                raise InputError(f"{self.path}: tensor {name} is missing{close}")
+            entry = self._file.get_slice(name)
+            found = tuple(entry.get_shape())
+            fits = len(found) == len(shape) and all(
+                want in (have, OPEN) for want, have in zip(shape, found, strict=True)
+            )
+            if not fits:
+                want = str(list(shape)).replace(str(OPEN), "any") if OPEN in shape else list(shape)
+                raise InputError(
+                    f"{self.path}: tensor {name} must have shape {want}, not {list(found)}"
+                )
+            if entry.get_dtype() not in dtypes:
+                raise InputError(
+                    f"{self.path}: tensor {name} must be {' or '.join(dtypes)}, "
+                    f"not {entry.get_dtype()}"
+                )
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Return a tensor that `check` has accepted.
+
+        Raises
+        ------
+        InputError
+            An element is NaN or infinite; the message gives the first one's index.
+        """
+        if name not in self.names:
+            close = nearest(name, sorted(self.names))
+            raise InputError(f"{self.path}: tensor {name} is missing{close}")
+        array = self._file.get_tensor(name)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            index = np.argwhere(~np.isfinite(array))[0]
+            raise InputError(
+                f"{self.path}: tensor {name} must be finite, "
+                f"not {array[tuple(index)]} at {index.tolist()}"
+            )
+        return array

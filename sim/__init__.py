@@ -1,0 +1,1 @@
+"""Running things: Verilator with cocotb, and the performance model."""
