@@ -39,9 +39,10 @@ $(STAMP): pyproject.toml constraints.txt setup.py
 	fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "setup: Python 3.11 or newer is needed: make setup PYTHON=python3.11" >&2; exit 3; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	@echo "setup: installing hwroute and what it needs into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --upgrade --constraint constraints.txt pip
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt \
 	  --build-constraint constraints.txt --editable . --group dev
 	@touch $@
 

@@ -120,7 +120,7 @@ def compare_records(ours: Record, theirs: Record) -> Divergence | None:
     if (ours.operation, ours.position) != (theirs.operation, theirs.position):
         return differ("operation", (), _place(ours), _place(theirs))
     pairs = [("rows", ours.rows, theirs.rows)]
-    for name in ours.outputs.keys() | theirs.outputs.keys():
+    for name in (*ours.outputs, *theirs.outputs):
         if name not in ours.outputs or name not in theirs.outputs:
             sides = ("absent", "present") if name not in ours.outputs else ("present", "absent")
             return differ(name, (), *sides)

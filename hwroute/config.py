@@ -87,9 +87,18 @@ class ArrayConfig:
     ----------
     columns
         FP16xINT4 columns. In FP16xFP16 the aligned variant has half as many.
+    kv_vectors
+        K or V vectors of 64 elements that the array takes a cycle: what the HBM ports deliver,
+        each 32 elements a cycle.
+    accumulator_rows
+        Rows of partial sums, each as wide as the array. 64 is the depth of a LUT RAM and the
+        tokens of a prefill block that reuse a tile of weights. 8 are enough for a beat every
+        cycle, since an addition returns after 6.
     """
 
     columns: int = 128
+    kv_vectors: int = 16
+    accumulator_rows: int = 64
 
     def __post_init__(self) -> None:
         _require(
@@ -97,6 +106,18 @@ class ArrayConfig:
             "array.columns",
             "a power of two from 2 to 128",
             self.columns,
+        )
+        _require(
+            _is_power_of_two(self.kv_vectors) and self.kv_vectors <= self.columns // 2,
+            "array.kv_vectors",
+            f"a power of two, at most half of array.columns ({self.columns})",
+            self.kv_vectors,
+        )
+        _require(
+            _is_power_of_two(self.accumulator_rows) and 8 <= self.accumulator_rows <= 256,
+            "array.accumulator_rows",
+            "a power of two from 8 to 256",
+            self.accumulator_rows,
         )
 
 
@@ -208,7 +229,7 @@ PRESETS = {
     for preset in (
         Config(
             name="demo",
-            array=ArrayConfig(columns=16),
+            array=ArrayConfig(columns=16, kv_vectors=2, accumulator_rows=16),
             kv=KVConfig(
                 hbm_ports=4,
                 buffer_read_ports=2,
@@ -222,7 +243,7 @@ PRESETS = {
         ),
         Config(
             name="mid",
-            array=ArrayConfig(columns=32),
+            array=ArrayConfig(columns=32, kv_vectors=4, accumulator_rows=32),
             kv=KVConfig(
                 hbm_ports=8,
                 buffer_read_ports=4,
@@ -263,8 +284,9 @@ def load(name_or_path: str) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} must be a readable TOML file: {error}") from error
     base = values.pop("base", None)
-    if base is not None and base not in PRESETS:
-        raise InputError(f"{path}: base must be one of {', '.join(PRESETS)}, not {base!r}")
+    if base is not None and (not isinstance(base, str) or base not in PRESETS):
+        close = nearest(base, list(PRESETS)) if isinstance(base, str) else ""
+        raise InputError(f"{path}: base must be one of {', '.join(PRESETS)}, not {base!r}{close}")
     start = PRESETS[base] if base else Config(name=path.stem)
     values.setdefault("name", path.stem)
     try:
@@ -290,13 +312,17 @@ def _merge(start: T, values: dict[str, Any], where: str) -> T:
         elif issubclass(hints[key], Enum):
             choices = [choice.value for choice in hints[key]]
             if value not in choices:
-                raise ValueError(f"{where}{key} must be one of {', '.join(choices)}, not {value!r}")
+                close = nearest(value, choices) if isinstance(value, str) else ""
+                expected = f"{where}{key} must be one of {', '.join(choices)}"
+                raise ValueError(f"{expected}, not {value!r}{close}")
             merged[key] = hints[key](value)
         elif type(value) is not hints[key]:
             raise TypeError(f"{where}{key} must be of type {hints[key].__name__}, not {value!r}")
         else:
             merged[key] = value
-    return type(start)(**merged)
+    kind: Any = type(start)
+    result: T = kind(**merged)
+    return result
 
 
 def to_dict(config: Any) -> dict[str, Any]:

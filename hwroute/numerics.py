@@ -114,13 +114,14 @@ def round_shift(magnitude: Ints, shift: Any, rounding: Rounding) -> Ints:
     """
     magnitude = np.asarray(magnitude, np.int64)
     shift = np.asarray(shift, np.int64)
-    kept = magnitude >> shift
+    kept: Ints = magnitude >> shift
     if rounding is Rounding.TOWARD_ZERO:
         return kept
     remainder = magnitude - (kept << shift)
     half = (np.int64(1) << shift) >> 1
     up = (remainder > half) | ((remainder == half) & (kept & 1 == 1) & (shift > 0))
-    return kept + up
+    rounded: Ints = kept + up
+    return rounded
 
 
 def align_block(bits: Bits16, magnitude_bits: int) -> tuple[Ints, Ints]:
@@ -142,9 +143,10 @@ def align_to(bits: Bits16, reference: Ints, magnitude_bits: int) -> Ints:
     """
     # Exact in float64: scaling moves the exponent alone, and rint rounds to nearest even.
     scale = np.ldexp(1.0, FP16_BIAS + magnitude_bits - 1 - reference)
-    return np.rint(_AS_FLOAT64[bits] * scale).astype(np.int64)
+    aligned: Ints = np.rint(_AS_FLOAT64[bits] * scale).astype(np.int64)
+    return aligned
 
 
-def fixed_to_fp32(value: Ints, exponent: Ints) -> Floats32:
+def fixed_to_fp32(value: Ints, exponent: Ints | int) -> Floats32:
     """Return value * 2**exponent [...] in FP32, the integer rounded to nearest even once."""
     return np.ldexp(np.asarray(value, np.int64).astype(np.float32), exponent).astype(np.float32)

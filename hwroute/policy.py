@@ -7,7 +7,7 @@ primitives and which executor runs them; `hwroute.policy_parts` holds what a sit
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from hwroute.errors import InputError
 from hwroute.policy_parts import Site
@@ -121,6 +121,19 @@ class RoutingPolicy:
             names = ", ".join(describe(primitive) for primitive in missing)
             raise InputError(f"policy {self.name!r} needs {names}, which {executor} does not run")
 
+    def with_kv(self, rule: KVRule) -> "RoutingPolicy":
+        """Return the policy with another KV rule.
+
+        Raises
+        ------
+        InputError
+            The policy cannot have it.
+        """
+        try:
+            return replace(self, kv=rule)
+        except ValueError as error:
+            raise InputError(f"policy {self.name!r}: {error}") from error
+
     def check_layers(self, layers: int) -> None:
         """Check that every layer the policy names is one of `layers`.
 
@@ -141,6 +154,7 @@ class RoutingPolicy:
 _LABELS = {
     "source": "router source",
     "features": "feature",
+    "repeat": "executions",
     "body": "router body",
     "kv": "KV rule",
     "repeat-kv": "repeated KV",

@@ -32,3 +32,61 @@ def router_cycles(tokens: int) -> int:
     if tokens == 0:
         return 2
     return ROUTER_START_CYCLES + tokens + ROUTER_TOKEN_CYCLES
+
+
+# PE array: hwroute.rtl.array and what it is made of.
+
+DSP_CYCLES = 3
+"""Pre-adder, multiplier and ALU register of a DSP48E2."""
+CASCADE_LANES = 16
+"""DSP48E2 in one PCIN cascade; lane i works i cycles after lane 0."""
+ALIGNER_CYCLES = 4
+"""Largest exponent in two steps, shift, round."""
+
+
+# Exponentials: hwroute.rtl.exp2. One a cycle and lane.
+
+SEGMENT_CYCLES = 3
+"""A piecewise linear table: read, multiply, add."""
+EXP2_CYCLES = 1 + SEGMENT_CYCLES
+PROBABILITY_CYCLES = 3 + EXP2_CYCLES + FLOAT_TO_HALF_CYCLES
+
+# Row reductions: hwroute.rtl.reduction and hwroute.rtl.fused_reduction. One tile of 64 a cycle.
+
+BLOCK_DOT_CYCLES = 2 + 3 + FIXED_TO_FLOAT_CYCLES
+"""Products, tree of adders, one rounding to FP32."""
+ROW_SLOTS = 8
+"""Rows whose blocks may be interleaved in an accumulation."""
+ROW_PERIOD_CYCLES = FLOAT_ADD_CYCLES
+"""Between two blocks of one row: the second addition waits for the first."""
+SQUARES_CYCLES = BLOCK_DOT_CYCLES + FLOAT_ADD_CYCLES
+MAXIMUM_CYCLES = 7
+EXPONENTIALS_CYCLES = PROBABILITY_CYCLES + 5 + FIXED_TO_FLOAT_CYCLES
+"""From a row's last tile of scores to its sum; the tile of probabilities leaves earlier, after
+`PROBABILITY_CYCLES`."""
+ALIGNED_COLUMN_CYCLES = CASCADE_LANES - 1 + DSP_CYCLES + 1
+"""From lane 0 of a cascade to the sum: the cascade, then the adder of four cascades."""
+OVERPACKED_COLUMN_CYCLES = DSP_CYCLES + 1 + 1 + 3
+"""Products, magnitudes, alignment, and an adder tree of 64."""
+ARRAY_INTEGER_CYCLES = 1
+"""Integer accumulation of probabilities times values, before the conversion."""
+ARRAY_BEAT_DISTANCE = FLOAT_ADD_CYCLES + 1
+"""Cycles from one beat to the next that adds to the same accumulator row."""
+
+
+def array_column_cycles(*, aligned: bool) -> int:
+    """Return the cycles from accepting a beat to its sums of 64 lanes."""
+    if aligned:
+        return ALIGNER_CYCLES + ALIGNED_COLUMN_CYCLES
+    return 1 + OVERPACKED_COLUMN_CYCLES
+
+
+def array_cycles(*, aligned: bool) -> int:
+    """Return the cycles from accepting a row's last beat to sending the row."""
+    convert = ARRAY_INTEGER_CYCLES + FIXED_TO_FLOAT_CYCLES
+    accumulate = FLOAT_MULTIPLY_CYCLES + FLOAT_ADD_CYCLES
+    return array_column_cycles(aligned=aligned) + convert + accumulate + ARRAY_OUTPUT_CYCLES
+
+
+ARRAY_OUTPUT_CYCLES = 2
+"""The queue of finished rows."""

@@ -1,5 +1,6 @@
 """The trace: one record for every retired operation, the same schema from every executor."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from safetensors.numpy import save_file
 from hwroute.errors import InputError
 
 FORMAT = "hwroute-trace/1"
+METADATA = "hwroute"
+"""Key of the metadata that says what the arrays are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +75,26 @@ class Trace:
         tensors: dict[str, NDArray[Any]] = {}
         index = []
         for record in self.records:
-            tensors[f"{record.id}/rows"] = record.rows
+            tensors[f"{record.id}/rows"] = np.ascontiguousarray(record.rows)
             for name, array in record.outputs.items():
                 tensors[f"{record.id}/{name}"] = np.ascontiguousarray(array)
-            index.append([record.id, record.operation, record.operator, record.position])
-        metadata = {
+            place = [record.id, record.operation, record.operator, record.position]
+            index.append([*place, list(record.outputs)])
+        about = {
             "format": FORMAT,
             "program": self.program,
-            "header": json.dumps(self.header),
-            "records": json.dumps(index),
+            "header": self.header,
+            "records": index,
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        # One entry, because safetensors writes several in any order.
+        metadata = {METADATA: json.dumps(about)}
+        partial = path.parent / f".{path.name}.{os.getpid()}"
         try:
             save_file(tensors, partial, metadata=metadata)
             partial.replace(path)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
             raise InputError(f"trace {path} must be writable: {error}") from error
 
     @classmethod
@@ -101,28 +108,22 @@ class Trace:
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                known = metadata.get("format")
+                about = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
+                known = about.get("format")
                 if known != FORMAT:
                     raise InputError(f"trace {path} must be of format {FORMAT!r}, not {known!r}")
-                arrays: dict[int, dict[str, NDArray[Any]]] = {}
-                for key in sorted(file.keys()):
-                    number, _, name = key.partition("/")
-                    arrays.setdefault(int(number), {})[name] = file.get_tensor(key)
-        except (OSError, SafetensorError) as error:
+                trace = cls(program=about["program"], header=about["header"])
+                for number, operation, operator, position, names in about["records"]:
+                    trace.records.append(
+                        Record(
+                            id=number,
+                            operation=operation,
+                            operator=operator,
+                            position=position,
+                            rows=file.get_tensor(f"{number}/rows"),
+                            outputs={name: file.get_tensor(f"{number}/{name}") for name in names},
+                        )
+                    )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"trace {path} must be a whole trace file: {error}") from error
-        trace = cls(program=metadata["program"], header=json.loads(metadata["header"]))
-        for number, operation, operator, position in json.loads(metadata["records"]):
-            outputs = arrays[number]
-            rows = outputs.pop("rows")
-            trace.records.append(
-                Record(
-                    id=number,
-                    operation=operation,
-                    operator=operator,
-                    position=position,
-                    rows=rows,
-                    outputs=outputs,
-                )
-            )
         return trace

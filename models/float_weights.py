@@ -21,6 +21,17 @@ from hwroute.checkpoint import (
 Array = NDArray[Any]
 WeightSource = Literal["float", "int4"]
 
+MATRIX_FIELDS = {
+    "q": "self_attn.q_proj.weight",
+    "k": "self_attn.k_proj.weight",
+    "v": "self_attn.v_proj.weight",
+    "o": "self_attn.o_proj.weight",
+    "gate": "mlp.gate_proj.weight",
+    "up": "mlp.up_proj.weight",
+    "down": "mlp.down_proj.weight",
+}
+"""How the matrices of `LayerWeights` are called in a checkpoint, after the layer's prefix."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWeights:
@@ -112,18 +123,12 @@ def _layer(
 
     return LayerWeights(
         attention_norm=read(prefix + "input_layernorm.weight"),
-        q=read(prefix + "self_attn.q_proj.weight"),
-        k=read(prefix + "self_attn.k_proj.weight"),
-        v=read(prefix + "self_attn.v_proj.weight"),
-        o=read(prefix + "self_attn.o_proj.weight"),
         q_bias=bias("q_proj", shape.q_dim),
         k_bias=bias("k_proj", shape.kv_dim),
         v_bias=bias("v_proj", shape.kv_dim),
         ffn_norm=read(prefix + "post_attention_layernorm.weight"),
-        gate=read(prefix + "mlp.gate_proj.weight"),
-        up=read(prefix + "mlp.up_proj.weight"),
-        down=read(prefix + "mlp.down_proj.weight"),
         routers=_routers(checkpoint, prefix, read),
+        **{field: read(prefix + name) for field, name in MATRIX_FIELDS.items()},
     )
 
 

@@ -102,7 +102,7 @@ class ModelFolder:
                     f"{file.path}: columns of {name} must be a multiple of {GROUP}, not {columns}"
                 )
             file.check({name + "_q": (rows, columns // 2)}, ("U8",))
-            file.check({_scale(name): (rows, columns // GROUP)}, ("F16",))
+            file.check({scale_name(name): (rows, columns // GROUP)}, ("F16",))
         file.check({**vector_shapes(self.shape), **self._routers}, ("F16",))
         return file
 
@@ -110,6 +110,17 @@ class ModelFolder:
     def has_int4(self) -> bool:
         """Whether the folder holds INT4 weights."""
         return self._int4_file is not None
+
+    @property
+    def routers(self) -> int:
+        """Number of router tensors."""
+        return len(self._routers)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of configuration, weights and routing on disk."""
+        paths = [self.path / name for name in (CONFIG, INT4, MASTER, ROUTING)]
+        return sum(path.stat().st_size for path in paths if path.exists())
 
     @cached_property
     def hash(self) -> str:
@@ -145,11 +156,11 @@ class ModelFolder:
         """
         file = self._int4()
         packed = file.read(name + "_q")
-        scales = file.read(_scale(name))
+        scales = file.read(scale_name(name))
         if not (scales > 0).all():
             index = np.argwhere(~(scales > 0))[0]
             raise InputError(
-                f"{file.path}: tensor {_scale(name)} must be above zero, "
+                f"{file.path}: tensor {scale_name(name)} must be above zero, "
                 f"not {scales[tuple(index)]} at {index.tolist()}"
             )
         return Int4Weights(values=unpack_int4(packed), scales=scales.view(np.uint16))
@@ -190,7 +201,8 @@ def unpack_int4(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
     return pairs.reshape(packed.shape[0], -1)
 
 
-def _scale(name: str) -> str:
+def scale_name(name: str) -> str:
+    """Return the name of the scales of the matrix `name`."""
     return name.removesuffix(".weight") + ".scale"
 
 

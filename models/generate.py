@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from hwroute.checkpoint import Checkpoint
 from hwroute.config import Config, to_dict
 from hwroute.errors import InputError
-from hwroute.models.golden import Golden, Tile, Values
+from hwroute.models.golden import Golden
 from hwroute.models.ops.kv import KVMemory
 from hwroute.models.sequence import Sequence
+from hwroute.models.tile import Tile, Values
 from hwroute.operations import Operation
 from hwroute.policy import RoutingPolicy
 from hwroute.policy_terms import KVRule
@@ -113,7 +114,7 @@ class Tracer:
     def __call__(self, golden: Golden, operation: Operation, tile: Tile, written: Values) -> None:
         """Append what an operation wrote."""
         if not self.trace.program:
-            text = repr((self._identity, golden.operations))
+            text = repr((self._identity, golden.policy.kv, golden.operations))
             self.trace.program = hashlib.sha256(text.encode()).hexdigest()
         self.trace.records.append(
             Record(
@@ -161,7 +162,9 @@ def adjusted_policy(checkpoint: Checkpoint, *, routing: bool, kv: KVRule | None)
     """
     policy = checkpoint.policy
     if not routing:
-        policy = replace(policy, attention=None, ffn=None, layer=None, kv=KVRule.DENSE)
+        policy = replace(
+            policy, attention=None, ffn=None, layer=None, kv=KVRule.DENSE, repeat_kv=None
+        )
     if kv is None:
         return policy
     try:

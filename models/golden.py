@@ -1,7 +1,6 @@
 """The golden model: execute the list of operations, every bit as the machine has it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,52 +19,15 @@ from hwroute.models.ops.reduction import (
 )
 from hwroute.models.ops.router import decide
 from hwroute.models.sequence import Sequence
+from hwroute.models.tile import Tile, Values
 from hwroute.models.weights import MachineWeights
 from hwroute.numerics import Bits16, fp16_to_fp32, fp32_to_fp16
-from hwroute.operations import Operation, Operator, build
+from hwroute.operation_list import build
+from hwroute.operations import Operation, Operator
 from hwroute.policy import RoutingPolicy
 
-Values = dict[str, NDArray[Any]]
 Observer = Callable[["Golden", Operation, "Tile", Values], None]
 """Called after each operation that ran, with the arrays it wrote."""
-
-
-@dataclass(kw_only=True)
-class Tile:
-    """Consecutive tokens on their way through the model.
-
-    Parameters
-    ----------
-    tokens
-        Token ids [n].
-    start
-        Position of the first one.
-    values
-        Arrays by name; rows are tokens.
-    rows
-        Tokens that the rows of a value stand for, by name of the value.
-    planes
-        Bits [n] by name of the bitmask plane.
-    """
-
-    tokens: NDArray[np.int64]
-    start: int
-    values: Values = field(default_factory=dict)
-    rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    planes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-
-    def selected(self, predicate: str | None) -> NDArray[np.int64]:
-        """Return the tokens of the tile for which a predicate holds."""
-        every = np.arange(len(self.tokens))
-        return every if predicate is None else every[self.planes[predicate]]
-
-    def take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of a value that stand for the tokens `rows`."""
-        have = self.rows[name]
-        value = self.values[name]
-        if len(have) == len(rows):
-            return value
-        return value[np.searchsorted(have, rows)]
 
 
 class Golden:
@@ -244,9 +206,10 @@ class Golden:
         products = self.columns.scores(grouped, keys)
         result = fp32_to_fp16(products, self.rounding)
         scores = self._rounded(operation, result).reshape(self.shape.heads, len(q), entries)
-        maximum = ceiling_of_maximum(scores, self._visible(operation, tile, sequence))
+        visible = self._visible(operation, tile, sequence)
+        maximum = ceiling_of_maximum(scores, visible)
         # Rows of a value are tokens.
-        outputs = (scores.transpose(1, 0, 2), maximum.T)
+        outputs = (scores.transpose(1, 0, 2), visible, maximum.T)
         return dict(zip(operation.outputs, outputs, strict=True))
 
     def _visible(self, operation: Operation, tile: Tile, sequence: Sequence) -> NDArray[np.bool_]:
@@ -258,11 +221,10 @@ class Golden:
         return causal & valid[None, :]
 
     def _attend(self, operation: Operation, tile: Tile, sequence: Sequence) -> Values:
-        scores, maximum = self._inputs(operation, tile)
+        scores, visible, maximum = self._inputs(operation, tile)
         assert operation.layer is not None
         cache, shape = sequence.cache, self.shape
         rows, _, entries = scores.shape
-        visible = self._visible(operation, tile, sequence)
         p = probabilities(scores.transpose(1, 0, 2), maximum.T[..., None])
         p = np.where(visible, p, 0).astype(np.uint16)
         values = cache.values[operation.layer][:, :entries]

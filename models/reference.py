@@ -3,25 +3,27 @@
 It exists for accuracy. The golden model interprets the machine's program; this does not.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwroute.checkpoint import Checkpoint
+from hwroute.checkpoint import HEAD, Checkpoint, layer_prefix
 from hwroute.errors import InputError
 from hwroute.models.float_cache import FloatCache
 from hwroute.models.float_ops import attention, rms_norm, silu
-from hwroute.models.float_weights import LayerWeights, WeightSource, load_float_weights
+from hwroute.models.float_weights import MATRIX_FIELDS, WeightSource, load_float_weights
 from hwroute.models.rope import rotary_tables, rotate
 from hwroute.models.routing import REFERENCE_PRIMITIVES, decide, forced, router_logits
-from hwroute.policy import RoutingPolicy
 from hwroute.policy_parts import Site
 from hwroute.policy_terms import KVRule, Scope, Source
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
+Observer = Callable[[str, Array, Bools], None]
+"""Told a matrix' name, its inputs [windows, tokens, in], and which tokens' products are used."""
 
 ATTENTION, FFN = 0, 1
 """Second index of decisions."""
@@ -53,6 +55,8 @@ class Reference:
         KV rule in place of the policy's, or None.
     dtype
         Of weights and activations, ``np.float32`` or ``np.float64``.
+    observer
+        Told the inputs of every matrix.
 
     Attributes
     ----------
@@ -76,11 +80,13 @@ class Reference:
         routing: bool = True,
         kv: KVRule | None = None,
         dtype: type = np.float32,
+        observer: Observer | None = None,
     ) -> None:
         self.shape = checkpoint.shape
-        self.policy = checkpoint.policy if kv is None else _with_kv(checkpoint, kv)
+        self.policy = checkpoint.policy if kv is None else checkpoint.policy.with_kv(kv)
         self.routing = routing
         self.dtype = dtype
+        self.observer = observer
         if routing:
             self.policy.require(REFERENCE_PRIMITIVES, "the float reference")
         self.weights = load_float_weights(checkpoint, weights, dtype)
@@ -125,7 +131,10 @@ class Reference:
         for layer in range(self.shape.layers):
             x = self._layer(layer, x, state, decisions[layer])
         self.decisions = decisions if array.ndim == 2 else decisions[:, :, 0]
-        logits = rms_norm(x, self.weights.norm, self.shape.norm_eps) @ self.weights.head.T
+        normed = rms_norm(x, self.weights.norm, self.shape.norm_eps)
+        if self.observer is not None:
+            self.observer(HEAD, normed, np.ones(batch.shape, np.bool_))
+        logits = normed @ self.weights.head.T
         result: Array = logits if array.ndim == 2 else logits[0]
         return result
 
@@ -184,11 +193,20 @@ class Reference:
             decisions[:] = state.forced[layer]
         executed = decisions[ATTENTION]
         mixed = self._attention(layer, normed, executed, state)
+        self._observe(layer, ("o",), mixed, executed)
         x = np.where(executed[..., None], x + mixed @ weights.o.T, x)
         normed = rms_norm(x, weights.ffn_norm, eps)
         if state.forced is None:
             self._decide(layer, "ffn", (start, x, normed), state, decisions[FFN])
-        return np.where(decisions[FFN][..., None], x + _ffn(normed, weights), x)
+        self._observe(layer, ("gate", "up"), normed, decisions[FFN])
+        gated = silu(normed @ weights.gate.T) * (normed @ weights.up.T)
+        self._observe(layer, ("down",), gated, decisions[FFN])
+        return np.where(decisions[FFN][..., None], x + gated @ weights.down.T, x)
+
+    def _observe(self, layer: int, fields: tuple[str, ...], x: Array, used: Bools) -> None:
+        if self.observer is not None:
+            for field in fields:
+                self.observer(layer_prefix(layer) + MATRIX_FIELDS[field], x, used)
 
     def _decide(
         self, layer: int, name: str, inputs: tuple[Array, ...], state: _Pass, out: Bools
@@ -215,6 +233,9 @@ class Reference:
     def _attention(self, layer: int, normed: Array, executed: Bools, state: _Pass) -> Array:
         """Attend from every token, [windows, tokens, heads * head_dim], and update the cache."""
         weights = self.weights.layers[layer]
+        dense = self.policy.kv is KVRule.DENSE
+        self._observe(layer, ("q",), normed, executed)
+        self._observe(layer, ("k", "v"), normed, np.ones_like(executed) if dense else executed)
         q = rotate(self._heads(normed @ weights.q.T + weights.q_bias), state.cos, state.sin)
         k = rotate(self._heads(normed @ weights.k.T + weights.k_bias), state.cos, state.sin)
         v = self._heads(normed @ weights.v.T + weights.v_bias)
@@ -230,17 +251,3 @@ class Reference:
         windows, tokens, width = x.shape
         split = x.reshape(windows, tokens, width // self.shape.head_dim, self.shape.head_dim)
         return split.swapaxes(1, 2)
-
-
-def _with_kv(checkpoint: Checkpoint, kv: KVRule) -> RoutingPolicy:
-    try:
-        return replace(checkpoint.policy, kv=kv)
-    except ValueError as error:
-        raise InputError(f"policy {checkpoint.policy.name!r}: {error}") from error
-
-
-def _ffn(normed: Array, weights: LayerWeights) -> Array:
-    """SwiGLU of `normed` [windows, tokens, dim]."""
-    gated: Array = silu(normed @ weights.gate.T) * (normed @ weights.up.T)
-    down: Array = gated @ weights.down.T
-    return down

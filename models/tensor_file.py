@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from hwroute.errors import InputError, nearest
 
 OPEN = 0
-"""In an expected shape: any size."""
+"""In an expected shape: a size that the file decides, the same for all tensors of one router."""
 
 
 class _Entry(Protocol):
@@ -62,7 +62,7 @@ class TensorFile:
         Parameters
         ----------
         expected
-            Name and shape of each tensor that must be there; `OPEN` matches any size.
+            Name and shape of each tensor that must be there; see `OPEN`.
         dtypes
             Element types allowed, as safetensors spells them.
 
@@ -71,25 +71,28 @@ class TensorFile:
         InputError
             The first tensor that is missing, misshapen or of another element type.
         """
+        widths: dict[str, int] = {}
         for name, shape in expected.items():
-            if name not in self.names:
-                close = nearest(name, sorted(self.names))
-                raise InputError(f"{self.path}: tensor {name} is missing{close}")
+            self._require(name)
             entry = self._file.get_slice(name)
-            found = tuple(entry.get_shape())
-            fits = len(found) == len(shape) and all(
-                want in (have, OPEN) for want, have in zip(shape, found, strict=True)
-            )
-            if not fits:
-                want = str(list(shape)).replace(str(OPEN), "any") if OPEN in shape else list(shape)
+            found = entry.get_shape()
+            if len(found) == len(shape):
+                shape = _closed(shape, found, widths, name.partition("_router.")[0])
+            if list(shape) != found:
+                want = ", ".join("any" if size == OPEN else str(size) for size in shape)
                 raise InputError(
-                    f"{self.path}: tensor {name} must have shape {want}, not {list(found)}"
+                    f"{self.path}: tensor {name} must have shape [{want}], not {found}"
                 )
             if entry.get_dtype() not in dtypes:
                 raise InputError(
                     f"{self.path}: tensor {name} must be {' or '.join(dtypes)}, "
                     f"not {entry.get_dtype()}"
                 )
+
+    def _require(self, name: str) -> None:
+        if name not in self.names:
+            close = nearest(name, sorted(self.names))
+            raise InputError(f"{self.path}: tensor {name} is missing{close}")
 
     def read(self, name: str) -> NDArray[Any]:
         """Return a tensor that `check` has accepted.
@@ -99,9 +102,7 @@ class TensorFile:
         InputError
             An element is NaN or infinite; the message gives the first one's index.
         """
-        if name not in self.names:
-            close = nearest(name, sorted(self.names))
-            raise InputError(f"{self.path}: tensor {name} is missing{close}")
+        self._require(name)
         array = self._file.get_tensor(name)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             index = np.argwhere(~np.isfinite(array))[0]
@@ -110,3 +111,13 @@ class TensorFile:
                 f"not {array[tuple(index)]} at {index.tolist()}"
             )
         return array
+
+
+def _closed(
+    shape: tuple[int, ...], found: list[int], widths: dict[str, int], router: str
+) -> tuple[int, ...]:
+    """Return `shape` with open sizes taken from `widths`, or from the first tensor `found`."""
+    return tuple(
+        widths.setdefault(router, have) if want == OPEN else want
+        for want, have in zip(shape, found, strict=True)
+    )

@@ -11,7 +11,7 @@ from hwroute.errors import InputError
 from hwroute.models.ops.columns import Columns, Int4Weights
 from hwroute.models.ops.vector import rotary_tables
 from hwroute.models.rope import rotary_frequencies
-from hwroute.numerics import Bits16
+from hwroute.numerics import Bits16, flush_fp16
 
 LOG2_E = math.log2(math.e)
 
@@ -30,12 +30,24 @@ class MachineWeights:
         The machine's.
     columns
         The column variant's products.
+
+    Raises
+    ------
+    InputError
+        The length of a reduction is no multiple of the machine's group of weights.
     """
 
     def __init__(self, checkpoint: Checkpoint, numerics: Numerics, columns: Columns):
         self.checkpoint = checkpoint
         self.numerics = numerics
         self.columns = columns
+        for name in ("dim", "q_dim", "ffn_dim"):
+            width = getattr(checkpoint.shape, name)
+            if width % numerics.group:
+                raise InputError(
+                    f"{name} of the model must be a multiple of {numerics.group} (numerics.group), "
+                    f"not {width}"
+                )
         self._matrices: dict[str, Int4Weights] = {}
         self._vectors: dict[str, Bits16] = {}
 
@@ -62,9 +74,9 @@ class MachineWeights:
         return self._matrices[name]
 
     def vector(self, name: str) -> Bits16:
-        """Return an FP16 tensor; biases of Q and K in the order of their rows."""
+        """Return an FP16 tensor without subnormals; biases of Q and K in the order of their rows."""
         if name not in self._vectors:
-            bits = self.checkpoint.fp16(name)
+            bits = flush_fp16(self.checkpoint.fp16(name))
             if name.endswith(("q_proj.bias", "k_proj.bias")):
                 bits = bits[self._pairs(len(bits))]
             self._vectors[name] = bits

@@ -6,19 +6,34 @@ from typing import Any
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
+from hwroute.rtl.part import collect_parts
+
 LIBRARY = Path(__file__).parent / "verilog"
 """Hand-written Verilog that emitted modules instantiate."""
 
 
 def emit(component: wiring.Component, name: str) -> str:
-    """Return the Verilog of `component` with top module `name`.
+    """Return the Verilog of `component` with top module `name`, then that of its parts.
 
     Source locations are left out: they would put absolute paths into the text.
     """
+    with collect_parts() as parts:
+        texts = {name: _convert(component, name)}
+        while waiting := [part for part in parts if part not in texts]:
+            texts |= {part: _convert(parts[part], part) for part in waiting}
+    return "\n".join(texts.values())
+
+
+def _convert(component: wiring.Component, name: str) -> str:
     ports: Any = component
     return str(verilog.convert(ports, name=name, emit_src=False, strip_internal_attrs=True))
 
 
 def library_files() -> list[Path]:
-    """Return the hand-written Verilog files, sorted by name."""
+    """Return the hand-written Verilog files for synthesis and simulation, sorted by name."""
     return sorted(LIBRARY.glob("*.v"))
+
+
+def simulation_files() -> list[Path]:
+    """Return the models of vendor primitives, for simulation only, sorted by name."""
+    return sorted((LIBRARY / "sim").glob("*.v"))

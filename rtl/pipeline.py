@@ -25,12 +25,13 @@ def delay(m: Module, enable: Any, value: Any, cycles: int, name: str) -> Value:
     return Value.cast(value)
 
 
-def advance(m: Module, i: Any, o: Any, latency: int) -> Signal:
+def advance(m: Module, i: Any, o: Any, latency: int) -> tuple[Signal, Signal]:
     """Carry the valid bits of a lockstep pipeline from stream `i` to stream `o`.
 
     The pipeline moves whenever its last stage is empty or taken, so it holds up to `latency`
-    payloads and accepts one a cycle. The caller drives ``o.payload`` from registers that are
-    enabled by the returned signal, `latency` of them after ``i.payload``.
+    payloads and accepts one a cycle. Returns the enable of its registers and the valid bits of its
+    stages, the first one in bit 0. The caller drives ``o.payload`` from registers that are enabled
+    so, `latency` of them after ``i.payload``.
     """
     enable = Signal(name="advance")
     valid = Signal(latency, name="stage_valid")
@@ -41,7 +42,7 @@ def advance(m: Module, i: Any, o: Any, latency: int) -> Signal:
     ]
     with m.If(enable):
         m.d.sync += valid.eq(Cat(i.valid, valid[:-1]) if latency > 1 else i.valid)
-    return enable
+    return enable, valid
 
 
 def adder_tree(m: Module, enable: Any, values: Sequence[Value], name: str) -> tuple[Value, int]:

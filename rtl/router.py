@@ -1,9 +1,10 @@
 """The router unit: logits become decisions, bitmask planes and lists of executing tokens."""
 
+from enum import Enum
 from typing import Any
 
 from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwroute.config import KVConfig
@@ -13,7 +14,7 @@ WORD_BITS = 64
 """Tokens in a word of a bitmask plane."""
 
 
-class Decision(enum.Enum, shape=2):
+class Decision(Enum):
     """How the tokens of a command are decided."""
 
     ROUTE = 0
@@ -157,9 +158,8 @@ class RouterUnit(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(move & last):
                     m.next = "DRAIN"
-            with m.State("DRAIN"):
-                with m.If(~self.tokens.valid | self.tokens.ready):
-                    m.next = "SUMMARY"
+            with m.State("DRAIN"), m.If(~self.tokens.valid | self.tokens.ready):
+                m.next = "SUMMARY"
             with m.State("SUMMARY"):
                 m.d.comb += self.summary.valid.eq(1)
                 with m.If(self.summary.ready):
@@ -227,13 +227,8 @@ class RouterUnit(wiring.Component):
         with m.If(~self.tokens.valid | self.tokens.ready):
             m.d.sync += [self.tokens.valid.eq(move & bit), self.tokens.payload.eq(position)]
         with m.If(self.commands.valid & self.commands.ready):
-            m.d.sync += [
-                retired.eq(0),
-                executed.eq(0),
-                Assert(
-                    self.commands.payload.base + self.commands.payload.count <= self.kv.max_tokens
-                ),
-            ]
+            end = self.commands.payload.base + self.commands.payload.count
+            m.d.sync += [retired.eq(0), executed.eq(0), Assert(end <= self.kv.max_tokens)]
         m.d.comb += [
             self.summary.payload.executed.eq(executed),
             self.summary.payload.skipped.eq(command.count - executed),

@@ -13,7 +13,8 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from hwroute.errors import HwrouteError
-from hwroute.rtl.emit import emit, library_files
+from hwroute.rtl.emit import emit, library_files, simulation_files
+from hwroute.sim.faults import Fault
 from hwroute.sim.harness import Ports, StreamHarness
 from hwroute.sim.payloads import pack, unpack, width_of
 from hwroute.sim.verilate import build
@@ -57,14 +58,24 @@ class UnitSimulation:
     folder
         Where builds are cached.
     waves
-        Build it able to write waves.
+        Build it able to write waves; a run then leaves ``dump.vcd`` in its folder.
+    fault
+        Plant this fault in the Verilog.
     """
 
-    def __init__(self, unit: wiring.Component, *, folder: Path, waves: bool = False):
+    def __init__(
+        self,
+        unit: wiring.Component,
+        *,
+        folder: Path,
+        waves: bool = False,
+        fault: Fault | None = None,
+    ):
         self.ports = Ports.of(unit)
         self.waves = waves
-        sources = {"unit.v": emit(StreamHarness(unit), TOP)}
-        for path in (*library_files(), *sorted(LIBRARY.glob("*.v"))):
+        verilog = emit(StreamHarness(unit), TOP)
+        sources = {"unit.v": fault.plant(verilog) if fault else verilog}
+        for path in (*library_files(), *simulation_files(), *sorted(LIBRARY.glob("*.v"))):
             sources[path.name.replace(".v", ".sv")] = path.read_text(encoding="utf-8")
         self.executable = build(sources, top=TOP, folder=folder / "verilator", waves=waves)
 
@@ -101,13 +112,17 @@ class UnitSimulation:
 
         Raises
         ------
+        ValueError
+            `stall` is out of range.
         HwrouteError
             The unit hung, broke the stream protocol, failed an assertion or sent too much.
         """
+        threshold = round(stall * 256)
+        if not 0 <= threshold < 256:
+            raise ValueError(f"Stall must be from 0 to below 1, not {stall!r}")
         folder.mkdir(parents=True, exist_ok=True)
         for name, shape in self.ports.sources.items():
             pack(shape, inputs[name]).tofile(folder / f"{name}.bin")
-        threshold = round(stall * 256)
         job = {
             "settings": dict.fromkeys(self.ports.settings, 0) | dict(settings or {}),
             "results": list(self.ports.results),
@@ -144,7 +159,7 @@ class UnitSimulation:
                 waves=self.waves,
                 log_file=log,
             )
-        except SystemExit:
+        except (SystemExit, RuntimeError):
             raise HwrouteError(_reason(log)) from None
         if not results.exists() or not _passed(results):
             raise HwrouteError(_reason(log))

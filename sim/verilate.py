@@ -49,6 +49,7 @@ def build(sources: dict[str, str], *, top: str, folder: Path, waves: bool = Fals
     flags = [*FLAGS, *(["--trace"] if waves else [])]
     identity = json.dumps([sources, top, flags, verilator.version, cocotb.__version__])
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    folder = folder.resolve()
     place = folder / f"{top}-{key}"
     executable = place / top
     folder.mkdir(parents=True, exist_ok=True)

@@ -74,13 +74,15 @@ def runnable(command: str) -> str:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_shown_commands_do_what_is_shown(block: Block, tmp_path: Path) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    # Not the options of a `make test` that runs this test.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command, shown in block.commands():
         done = subprocess.run(
             runnable(command),
             shell=True,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path},
+            env=environment,
             capture_output=True,
             text=True,
         )

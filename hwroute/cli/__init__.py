@@ -10,7 +10,19 @@ from hwroute import __version__
 from hwroute.cli.frame import Entry, Root
 
 COMMANDS = {
+    "models": Entry("hwroute.cli.models:models", "List and show models."),
     "config": Entry("hwroute.cli.config:config", "List, show and check configurations."),
+    "generate": Entry(
+        "hwroute.cli.generate:generate", "Continue a prompt and say what was skipped."
+    ),
+    "evaluate": Entry(
+        "hwroute.cli.evaluate:evaluate",
+        "Score a text: nats per token over windows of the model's context.",
+    ),
+    "sim": Entry("hwroute.cli.sim:sim", "Replay a generation on the RTL, compare every bit."),
+    "compare": Entry(
+        "hwroute.cli.compare:compare", "Compare two traces record by record, bit by bit."
+    ),
     "doctor": Entry("hwroute.cli.doctor:doctor", "Say what is installed and what is missing."),
 }
 """Command name -> where it is and its one-line summary, in the order that the help shows."""

@@ -9,6 +9,7 @@ import click
 from hwroute import paths
 from hwroute.config import Config, load
 from hwroute.errors import InputError
+from hwroute.policy_terms import KVRule
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -74,6 +75,31 @@ def check_prompt(prompt: str | None, prompt_ids: tuple[int, ...] | None) -> None
     if (prompt is None) == (prompt_ids is None):
         given = "neither" if prompt is None else "both"
         raise InputError(f"the prompt must be given by --prompt or --prompt-ids, not by {given}")
+
+
+def _kv_rule(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> KVRule | None:
+    return None if value is None else KVRule(value)
+
+
+def routing_options(function: Function) -> Function:
+    """Add ``--routing`` and ``--kv``; the command receives `routing` and a `KVRule` as `kv`."""
+    routing = click.option(
+        "--routing",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        callback=lambda _context, _parameter, value: value == "on",
+        help="off executes every sub-layer for every token.",
+    )
+    kv = click.option(
+        "--kv",
+        type=click.Choice(["reuse", "dense", "evict"]),
+        callback=_kv_rule,
+        show_default="the model's",
+        help="K and V of a token in a layer whose attention it skipped.",
+    )
+    return routing(kv(function))
 
 
 def build_dir_option(function: Function) -> Function:

@@ -39,7 +39,8 @@ def evaluate(table: Segments, argument: Ints) -> Ints:
     """Return the 24-bit significands [...] for arguments [...] of index_bits + delta_bits bits."""
     index = argument >> table.delta_bits
     delta = argument & ((1 << table.delta_bits) - 1)
-    return _BASE[id(table)][index] + ((_SLOPE[id(table)][index] * delta) >> table.shift)
+    result: Ints = _BASE[id(table)][index] + ((_SLOPE[id(table)][index] * delta) >> table.shift)
+    return result
 
 
 def exp2_negative(argument: Ints) -> Floats32:
@@ -83,10 +84,11 @@ def probabilities(scores: Bits16, maximum: Ints) -> Bits16:
     """Return 2**(s - m) * 2**15 as FP16 for base-two scores s <= m, m an integer (broadcast).
 
     The difference is taken in units of 2**-16, s rounded to nearest even; the result is rounded
-    to nearest even and flushes to zero below 2**-14, that is for s < m - 29.
+    to nearest even and flushes to zero below 2**-14, that is for s < m - 29. A score above m is a
+    masked one, which the maximum left out; it gives 2**15, to be masked by the caller.
     """
     difference = (maximum << EXPONENT_FRACTION_BITS) - fp16_to_int(scores, EXPONENT_FRACTION_BITS)
-    scaled = exp2_negative(difference) * np.float32(2**PROBABILITY_EXPONENT)
+    scaled = exp2_negative(np.maximum(difference, 0)) * np.float32(2**PROBABILITY_EXPONENT)
     return fp32_to_fp16(scaled, Rounding.NEAREST_EVEN)[0]
 
 

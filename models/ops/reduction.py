@@ -68,10 +68,11 @@ def ceiling_of_maximum(scores: Bits16, valid: NDArray[np.bool_]) -> Ints:
     scores: FP16 [..., n]; valid: bool, broadcast, at least one a row.
     """
     ceiling = np.ceil(fp16_to_float64(scores)).astype(np.int64)
-    return np.where(valid, ceiling, -(1 << 20)).max(axis=-1)
+    largest: Ints = np.where(valid, ceiling, -(1 << 20)).max(axis=-1)
+    return largest
 
 
 def sum_of_probabilities(p: Bits16) -> Floats32:
     """Return the sum [...] of non-negative FP16 p [..., n]: exact, rounded once to FP32."""
     units = fp16_to_int(p, PROBABILITY_POINT)
-    return fixed_to_fp32(units.sum(axis=-1), np.int64(-PROBABILITY_POINT))
+    return fixed_to_fp32(units.sum(axis=-1), -PROBABILITY_POINT)

@@ -42,7 +42,9 @@ def rotate(x: Bits16, cosine: Bits16, sine: Bits16, rounding: Rounding) -> Round
 
 
 def rotary_tables(angles: NDArray[np.float64], scale: float) -> tuple[Bits16, Bits16]:
-    """Return FP16 cosines and sines of angles [...], times `scale`, rounded to nearest even.
+    """Return FP16 cosines and sines of angles [...], times `scale`.
+
+    The float64 products are rounded to FP32 and then to FP16, both to nearest even.
 
     scale is 1 for keys and log2(e)/sqrt(head_dim) for queries, so that scores are base-two
     exponents.

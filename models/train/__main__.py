@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from . import require_torch
+from hwroute.models.train import require_torch
 
 
 @click.command()
@@ -45,7 +45,7 @@ def main(
 ) -> None:
     """Train the dense model, then the two routed ones, and write their model folders."""
     require_torch()
-    from .stages import Run
+    from hwroute.models.train.stages import Run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = Run(corpus=corpus, out=out, seed=seed, steps=steps, resume=resume, threads=threads)

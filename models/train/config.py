@@ -126,7 +126,7 @@ class Recipe:
 
 
 _ROUTED = Recipe(
-    routers=True, steps=1300, peak_lr=1.5e-3, warmup_steps=30, dropout=0.1, first_batch=500_000
+    routers=True, steps=900, peak_lr=1.5e-3, warmup_steps=30, dropout=0.05, first_batch=500_000
 )
 
 STAGES = {

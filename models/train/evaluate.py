@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import data, export
-from .config import ATTENTION, FFN
-from .model import Decide, RoutedLlama, argmax
+from hwroute.models.train import data, export
+from hwroute.models.train.config import ATTENTION, FFN
+from hwroute.models.train.model import Decide, RoutedLlama, argmax
 
 ROWS = 32
 
@@ -60,7 +60,6 @@ def _forced(gates: Tensor, sublayer: int, _logits: Tensor) -> Tensor:
     return gates[sublayer]
 
 
-@torch.no_grad()
 def measure(model: RoutedLlama, windows: Tensor, forced: Tensor | None = None) -> Measured:
     """Evaluate with argmax routing, or with decisions from elsewhere.
 
@@ -80,12 +79,11 @@ def measure(model: RoutedLlama, windows: Tensor, forced: Tensor | None = None) -
         decide: Decide | None = argmax if model.routers else None
         if forced is not None:
             decide = partial(_forced, forced[:, start : start + ROWS])
-        output = model(rows, decide)
-        losses.append(
-            functional.cross_entropy(
-                output.logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten(), reduction="none"
-            ).double()
-        )
+        with torch.no_grad():
+            output = model(rows, decide)
+        scores = output.logits[:, :-1].flatten(0, 1)
+        loss = functional.cross_entropy(scores, rows[:, 1:].flatten(), reduction="none")
+        losses.append(loss.double())
         gates.append(output.gates)
     return Measured(loss=float(torch.cat(losses).mean()), gates=torch.cat(gates, dim=1))
 

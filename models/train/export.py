@@ -9,9 +9,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .config import ModelShape
-from .model import Linear, RoutedLlama
-from .quantize import dequantize, pack, quantize, unpack
+from hwroute.models.train.config import ModelShape
+from hwroute.models.train.model import Linear, RoutedLlama
+from hwroute.models.train.quantize import dequantize, pack, quantize, unpack
 
 FORMAT = 1
 INT4_FORMAT = "hwroute-int4/1"
@@ -111,4 +111,5 @@ def load(folder: Path, *, use_int4: bool = False) -> RoutedLlama:
     model.load_state_dict({name: weight.float() for name, weight in tensors.items()})
     if head is not None:
         model.head = head
-    return model.eval()
+    model.eval()
+    return model

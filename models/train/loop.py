@@ -15,15 +15,15 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import ATTENTION, FFN, ModelShape, Recipe
-from .data import sample
-from .model import RoutedLlama
-from .routing import Controller, NoisyGate, start_routers
+from hwroute.models.train.config import ATTENTION, FFN, ModelShape, Recipe
+from hwroute.models.train.data import sample
+from hwroute.models.train.model import RoutedLlama
+from hwroute.models.train.routing import Controller, NoisyGate, start_routers
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 50
-SAVE_EVERY = 200
+SAVE_EVERY = 100
 SEED_STRIDE = 1_000_003
 
 

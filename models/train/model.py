@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import ATTENTION, EXECUTE, FFN, ModelShape
-from .quantize import fake_quantize
+from hwroute.models.train.config import ATTENTION, EXECUTE, FFN, ModelShape
+from hwroute.models.train.quantize import fake_quantize
 
 INIT_STD = 0.04
 

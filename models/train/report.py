@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from . import require_torch
+from hwroute.models.train import require_torch
 
 SEED = 0
 """Seed of the permuted decisions."""
@@ -22,7 +22,7 @@ SEED = 0
 def main(zoo: Path, text: Path | None) -> None:
     """Print the loss and skip rates of the model folders in ZOO, as Markdown."""
     require_torch()
-    from .evaluate import markdown
+    from hwroute.models.train.evaluate import markdown
 
     click.echo(markdown(zoo, text or zoo / "tiny" / "heldout.txt", SEED))
 

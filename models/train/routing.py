@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import ATTENTION, EXECUTE, ModelShape, Recipe
-from .model import RoutedLlama
+from hwroute.models.train.config import ATTENTION, EXECUTE, ModelShape, Recipe
+from hwroute.models.train.model import RoutedLlama
 
 START_SPREAD = 1.5
 """Standard deviation over tokens of a router's logit difference when training starts."""
@@ -48,7 +48,7 @@ class NoisyGate:
             uniform = torch.rand_like(difference).clamp(1e-6, 1 - 1e-6)
             difference = difference + self.noise * uniform.logit()
         soft = difference.sigmoid()
-        return (difference >= 0).float() + soft - soft.detach()
+        return (difference >= 0).float() + (soft - soft.detach())
 
 
 class Controller:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import data, export
-from .config import FOLDERS, STAGES
-from .loop import Trainer
+from hwroute.models.train import data, export
+from hwroute.models.train.config import FOLDERS, STAGES
+from hwroute.models.train.loop import Trainer
 
 START = "dense"
 HELD_OUT_FILE = "heldout.txt"

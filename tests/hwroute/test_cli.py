@@ -1,30 +1,18 @@
-"""The command line: help, exit codes, one-line errors, JSON with provenance."""
+"""The command line: help, exit codes, one-line errors."""
 
-import json
 import os
-import pty
 import resource
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from hwroute import __version__, provenance
+from hwroute import __version__
 from hwroute.cli import COMMANDS, frame, main
-from hwroute.cli.options import (
-    build_dir_option,
-    check_prompt,
-    config_option,
-    model_option,
-    prompt_options,
-)
-from hwroute.cli.output import emit
-from hwroute.config import PRESETS, load, to_dict
 from hwroute.errors import CheckFailedError, HwrouteError, InputError, ToolMissingError
 
 PROGRAM = [sys.executable, "-c", "from hwroute.cli import main; main()"]
@@ -204,123 +192,3 @@ def test_broken_links_stop_every_command(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(frame, "check_links", broken)
     result = run("config list")
     assert (result.exit_code, result.stderr) == (2, "hwroute: hwroute/rtl must link\n")
-
-
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_config_show_prints_a_file_that_loads_as_the_same(tmp_path: Path, name: str) -> None:
-    file = tmp_path / "shown.toml"
-    file.write_text(run(f"config show {name}").stdout, encoding="utf-8")
-    assert load(str(file)) == PRESETS[name]
-
-
-def test_config_show_json_has_the_fields_and_the_provenance() -> None:
-    result = json.loads(run("config show u280 --json").stdout)
-    record = result.pop("provenance")
-    assert result == to_dict(PRESETS["u280"])
-    assert record["config"] == result
-    assert record["config_hash"] == provenance.hash_of(result)
-    assert record["command"] == ["hwroute", "config", "show", "u280", "--json"]
-    assert record["hwroute"] == __version__
-
-
-def test_config_list_names_every_preset() -> None:
-    rows = run("config list").stdout.splitlines()
-    assert [row.split()[0] for row in rows[1:]] == list(PRESETS)
-    assert {len(row) for row in rows} == {len(rows[0])}
-    listed = json.loads(run("config list --json").stdout)["configurations"]
-    assert listed == [to_dict(preset) for preset in PRESETS.values()]
-
-
-def test_config_check_accepts_a_valid_file_and_names_the_fault_of_another(tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text('base = "demo"\n[array]\ncolumns = 32\n', encoding="utf-8")
-    assert run(f"config check {file}").stdout == f"{file}: valid\n"
-    assert json.loads(run(f"config check {file} --json").stdout)["valid"] is True
-    file.write_text("[array]\ncolums = 32\n", encoding="utf-8")
-    result = run(f"config check {file}")
-    assert result.exit_code == 2
-    assert result.stderr == (
-        f"hwroute: {file}: array.colums must be a known key; did you mean 'columns'?\n"
-    )
-
-
-@click.command
-@model_option
-@config_option
-@prompt_options
-@build_dir_option
-def probe(**options: object) -> None:
-    """Report what the shared options pass on."""
-    emit({}, repr(options), as_json=False)
-
-
-def parsed(*words: str) -> dict[str, object]:
-    with probe.make_context("probe", list(words)) as context:
-        return context.params
-
-
-def test_shared_options_have_the_documented_defaults() -> None:
-    from hwroute.paths import build_dir
-
-    assert parsed() == {
-        "model": "tiny",
-        "config": PRESETS["demo"],
-        "prompt": None,
-        "prompt_ids": None,
-        "build_dir": build_dir(),
-    }
-
-
-def test_shared_options_convert_what_is_given(tmp_path: Path) -> None:
-    words = f"-m other -c u280 -p Hi --prompt-ids 1,2,30 --build-dir {tmp_path}"
-    assert parsed(*words.split()) == {
-        "model": "other",
-        "config": PRESETS["u280"],
-        "prompt": "Hi",
-        "prompt_ids": (1, 2, 30),
-        "build_dir": tmp_path,
-    }
-
-
-@pytest.mark.parametrize("ids", ["", "1,,2", "a", "-1", "1 2", "²"])
-def test_prompt_ids_must_be_numbers_with_commas(ids: str) -> None:
-    with pytest.raises(InputError, match=r"--prompt-ids must be token ids with commas between"):
-        parsed("--prompt-ids", ids)
-
-
-def test_one_prompt_must_be_given() -> None:
-    check_prompt("text", None)
-    check_prompt(None, (1,))
-    with pytest.raises(InputError, match=r"the prompt must be given by .* not by neither"):
-        check_prompt(None, None)
-    with pytest.raises(InputError, match=r"the prompt must be given by .* not by both"):
-        check_prompt("text", (1,))
-
-
-PROGRESS = """
-from hwroute.cli.output import progress
-with progress("counting", 3) as advance:
-    for _ in range(3):
-        advance(1)
-"""
-
-
-def test_progress_is_silent_where_stderr_is_no_terminal() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRESS], capture_output=True, check=True)
-    assert (done.stdout, done.stderr) == (b"", b"")
-
-
-def test_progress_shows_on_a_terminal_and_only_on_stderr() -> None:
-    terminal, stderr = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRESS],
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        check=True,
-        env={**os.environ, "TERM": "xterm"},
-    )
-    os.close(stderr)
-    shown = os.read(terminal, 4096)
-    os.close(terminal)
-    assert done.stdout == b""
-    assert b"counting" in shown

@@ -193,7 +193,7 @@ def test_a_full_buffer_keeps_no_more_and_a_place_is_free_a_round_after_it_was_re
     kept = [(row[0], row[1], row[7], row[8]) for row in second if row[6]]
     # Round 0 reads a place of each bank and keeps nothing: they are free from round 1 on.
     assert [row[1] for row in second if row[0] == 0] == [0, 1, 4, 5, 6, 7]
-    assert kept == [(1, 8, 0, 0), (1, 9, 1, 0)]
+    assert kept == [(1, 8, 0, 0), (1, 9, 1, 0), (2, 10, 0, 1), (2, 11, 1, 1)]
 
 
 def test_the_buffer_is_not_used_after_invalidation_or_at_another_layer() -> None:

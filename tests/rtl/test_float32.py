@@ -45,7 +45,7 @@ class FloatUnits(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        en = advance(m, self.i, self.o, DEPTH)
+        en, _ = advance(m, self.i, self.o, DEPTH)
         i, o = self.i.payload, self.o.payload
         add, multiply, half = FloatAdd(), FloatMultiply(), FloatMultiply(half=True)
         compare = FloatCompare()

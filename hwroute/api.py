@@ -1,0 +1,255 @@
+"""The Python API: load, generate, evaluate, simulate, compare.
+
+The command line is a thin layer over these functions.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute.checkpoint import Checkpoint
+from hwroute.compare import Comparison
+from hwroute.compare import compare as compare_traces
+from hwroute.config import PRESETS, Config
+from hwroute.errors import InputError
+from hwroute.models.evaluate import Evaluation
+from hwroute.models.evaluate import evaluate as evaluate_windows
+from hwroute.models.folder import ModelFolder
+from hwroute.models.generate import (
+    GoldenWindows,
+    Tracer,
+    adjusted_policy,
+    check_prompt,
+)
+from hwroute.models.generate import generate as generate_golden
+from hwroute.models.golden import Golden
+from hwroute.models.library import model_path
+from hwroute.models.ops.kv import KVMemory
+from hwroute.models.reference import Reference
+from hwroute.policy_terms import KVRule
+from hwroute.trace import Trace
+
+if TYPE_CHECKING:
+    from hwroute.sim.simulate import Job, Simulation
+
+Executor = Literal["reference", "golden"]
+Progress = Callable[[int], None]
+
+
+def _silent(_steps: int) -> None:
+    """Ignore progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Result of `generate`.
+
+    Parameters
+    ----------
+    prompt_ids, token_ids
+        Given and generated.
+    text
+        The generated tokens as text, None without a tokeniser.
+    executed
+        bool [layers, 2 (attention, FFN), tokens that were processed].
+    overflowed
+        Operations in which a value saturated at 65504.
+    seconds
+        Wall time of the generation.
+    trace
+        Every retired operation, where it was asked for.
+    """
+
+    prompt_ids: list[int]
+    token_ids: list[int]
+    text: str | None
+    executed: NDArray[np.bool_]
+    overflowed: list[str]
+    seconds: float
+    trace: Trace | None
+
+
+def load(name_or_folder: str) -> ModelFolder:
+    """Return a model of the zoo by name, or the one in a folder.
+
+    Raises
+    ------
+    InputError
+        Unknown, or a broken or unsupported folder.
+    """
+    return ModelFolder(model_path(name_or_folder))
+
+
+def encode(model: Checkpoint, text: str) -> list[int]:
+    """Return the token ids of a text.
+
+    Raises
+    ------
+    InputError
+        The model has no tokeniser, or the text a character outside its vocabulary.
+    """
+    if model.tokenizer is None:
+        raise InputError(
+            f"model {model.name} has no tokeniser: the prompt must be given as token ids"
+        )
+    return model.tokenizer.encode(text)
+
+
+def generate(
+    model: Checkpoint,
+    prompt: str | Sequence[int],
+    count: int,
+    *,
+    on: Executor = "golden",
+    config: Config = PRESETS["demo"],
+    routing: bool = True,
+    kv: KVRule | None = None,
+    trace: bool = False,
+    progress: Progress = _silent,
+) -> Generated:
+    """Continue a prompt greedily.
+
+    Parameters
+    ----------
+    model
+        From `load`.
+    prompt
+        Text or token ids.
+    count
+        Tokens to generate.
+    on
+        "golden": every bit as the machine. "reference": floating point, unquantised.
+    config
+        Numerics of the golden model, geometry of its KV memory.
+    routing
+        False executes everything.
+    kv
+        Instead of the policy's KV rule.
+    trace
+        Keep a record of every operation (golden only).
+    progress
+        Called with 1 after each token.
+
+    Raises
+    ------
+    InputError
+        The prompt does not fit the model, or the policy or KV rule the executor.
+    """
+    ids = encode(model, prompt) if isinstance(prompt, str) else list(prompt)
+    check_prompt(model.shape, ids, count)
+    policy = adjusted_policy(model, routing=routing, kv=kv)
+    start = time.perf_counter()
+    tracer, overflowed = None, []
+    if on == "reference":
+        if trace:
+            raise InputError("a trace must be asked from the golden model, not the reference")
+        reference = Reference(model, routing=routing, kv=kv)
+        tokens = reference.generate(ids, count)
+        executed = reference.decisions
+    else:
+        tracer = Tracer(model, config) if trace else None
+        golden = Golden(model, config, policy=policy, observer=tracer)
+        memory = KVMemory(config.kv) if trace else None
+        result = generate_golden(golden, ids, count, memory=memory, progress=progress)
+        tokens, executed, overflowed = result.token_ids, result.executed, golden.overflowed
+    return Generated(
+        prompt_ids=ids,
+        token_ids=tokens,
+        text=model.tokenizer.decode(tokens) if model.tokenizer else None,
+        executed=executed,
+        overflowed=overflowed,
+        seconds=time.perf_counter() - start,
+        trace=tracer.trace if tracer else None,
+    )
+
+
+def evaluate(
+    model: Checkpoint,
+    text: str | Sequence[int],
+    *,
+    on: Executor = "reference",
+    weights: Literal["float", "int4"] = "float",
+    config: Config = PRESETS["demo"],
+    routing: bool = True,
+    kv: KVRule | None = None,
+) -> Evaluation:
+    """Score a text in windows of the model's context; see `hwroute.models.evaluate`.
+
+    Parameters
+    ----------
+    model
+        From `load`.
+    text
+        Text or token ids.
+    on, config, routing, kv
+        As in `generate`.
+    weights
+        Of the reference; the golden model always has INT4.
+
+    Raises
+    ------
+    InputError
+        The text is too short or has a character outside the vocabulary.
+    """
+    ids = encode(model, text) if isinstance(text, str) else list(text)
+    if on == "reference":
+        return evaluate_windows(Reference(model, weights=weights, routing=routing, kv=kv), ids)
+    policy = adjusted_policy(model, routing=routing, kv=kv)
+    return evaluate_windows(GoldenWindows(Golden(model, config, policy=policy)), ids, batch=1)
+
+
+def simulate(
+    model: Checkpoint,
+    job: "Job",
+    *,
+    folder: Path,
+    config: Config = PRESETS["demo"],
+    routing: bool = True,
+    kv: KVRule | None = None,
+    progress: Progress = _silent,
+) -> "Simulation":
+    """Generate on the golden model, replay the run on the RTL units, compare every bit.
+
+    Parameters
+    ----------
+    model
+        From `load`.
+    job
+        Prompt, tokens, stalls, and what to replay.
+    folder
+        Where builds, runs and waves go.
+    config, routing, kv, progress
+        As in `generate`; progress is called after each unit.
+
+    Raises
+    ------
+    InputError
+        The prompt does not fit the model, or `Job.only` is no operation of the run.
+    ToolMissingError
+        There is no Verilator or no compiler.
+    """
+    # Here, so that everything else runs without the hardware side being imported.
+    from hwroute.sim.simulate import simulate as run_simulation
+
+    check_prompt(model.shape, job.prompt, job.tokens)
+    policy = adjusted_policy(model, routing=routing, kv=kv)
+    return run_simulation(model, config, policy, job, folder=folder, progress=progress)
+
+
+def compare(ours: Path | Trace, theirs: Path | Trace) -> Comparison:
+    """Compare two traces, or trace files, of the same program.
+
+    Raises
+    ------
+    InputError
+        A file is no whole trace, or the programs differ.
+    """
+    pair: list[Any] = [
+        side if isinstance(side, Trace) else Trace.load(side) for side in (ours, theirs)
+    ]
+    return compare_traces(pair[0], pair[1])

@@ -1,0 +1,99 @@
+"""``hwroute generate``: continue a prompt."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hwroute.cli.options import (
+    check_prompt,
+    config_option,
+    json_option,
+    model_option,
+    prompt_options,
+    routing_options,
+)
+from hwroute.cli.output import emit, progress
+from hwroute.config import Config
+
+
+@click.command(epilog="Example: hwroute generate -p 'First Citizen:' -n 64 --skips")
+@model_option
+@prompt_options
+@click.option("-n", "--tokens", default=64, help="Tokens to generate.")
+@click.option(
+    "--on",
+    type=click.Choice(["reference", "golden"]),
+    default="golden",
+    help="Floating point, or every bit as the machine.",
+)
+@routing_options
+@click.option("--skips", is_flag=True, help="Draw which token executed which sub-layer.")
+@click.option(
+    "--trace",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a record of every operation (golden).",
+)
+@config_option
+@json_option
+def generate(
+    model: str,
+    prompt: str | None,
+    prompt_ids: tuple[int, ...] | None,
+    tokens: int,
+    on: Any,
+    routing: bool,
+    kv: Any,
+    skips: bool,
+    trace: Path | None,
+    config: Config,
+    as_json: bool,
+) -> None:
+    """Continue a prompt and say what was skipped."""
+    from hwroute import api
+    from hwroute.skip_map import printable, skip_map, skip_rates
+
+    check_prompt(prompt, prompt_ids)
+    checkpoint = api.load(model)
+    with progress("generating", tokens) as advance:
+        result = api.generate(
+            checkpoint,
+            prompt if prompt is not None else list(prompt_ids or ()),
+            tokens,
+            on=on,
+            config=config,
+            routing=routing,
+            kv=kv,
+            trace=trace is not None,
+            progress=advance,
+        )
+    if trace and result.trace:
+        result.trace.save(trace)
+    rates = skip_rates(result.executed)
+    shown = prompt if prompt is not None else ""
+    lines = [shown + result.text if result.text is not None else repr(result.token_ids)]
+    lines.append(
+        f"[{len(result.token_ids)} tokens in {result.seconds:.2f} s on {on}; skipped "
+        f"{rates['attention']:.1%} of attention and {rates['ffn']:.1%} of FFN sub-layers]"
+    )
+    lines += [f"[saturated at 65504: {name}]" for name in result.overflowed]
+    if skips:
+        processed = [*result.prompt_ids, *result.token_ids][: result.executed.shape[2]]
+        tokenizer = checkpoint.tokenizer
+        characters = tokenizer.decode(processed) if tokenizer else "?" * len(processed)
+        columns = printable(characters) if len(characters) == len(processed) else None
+        lines += ["", skip_map(result.executed, columns or ["?"] * len(processed))]
+    emit(
+        {
+            "prompt_ids": result.prompt_ids,
+            "token_ids": result.token_ids,
+            "text": result.text,
+            "skip": rates,
+            "overflowed": result.overflowed,
+            "seconds": result.seconds,
+        },
+        "\n".join(lines),
+        as_json=as_json,
+        config=config,
+        model_hash=checkpoint.hash,
+    )

@@ -1,0 +1,208 @@
+"""The two reductions of a softmax over base-two scores; neither depends on the scores' order."""
+
+from functools import cache
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwroute.column_format import LANES
+from hwroute.rtl.exp2 import UNITS_POINT, Probability, half_to_units
+from hwroute.rtl.float_convert import FixedToFloat
+from hwroute.rtl.part import Part
+from hwroute.rtl.pipeline import adder_tree, advance, delay, register
+from hwroute.rtl.streams import Fork
+from hwroute.timing import MAXIMUM_CYCLES, PROBABILITY_CYCLES
+
+MAXIMUM_SHAPE = signed(17)
+NO_MAXIMUM = -(1 << 16)
+"""Maximum of a row whose scores are all masked: below every score."""
+SUM_BITS = 58
+"""Signed, in units of 2**-24: more than 2**17 probabilities of up to 2**15."""
+TILE_LAYOUT = data.ArrayLayout(16, LANES)
+
+
+def scores_layout() -> data.StructLayout:
+    """Return the shape of a tile of FP16 scores; lanes with mask 0 do not count."""
+    return data.StructLayout({"first": 1, "last": 1, "mask": LANES, "scores": TILE_LAYOUT})
+
+
+def shifted_scores_layout() -> data.StructLayout:
+    """Return the shape of a tile of scores with the maximum of its row."""
+    return data.StructLayout({"maximum": MAXIMUM_SHAPE} | dict(_fields(scores_layout())))
+
+
+def probabilities_layout() -> data.StructLayout:
+    """Return the shape of a tile of FP16 probabilities; masked ones are zero."""
+    return data.StructLayout({"last": 1, "lanes": TILE_LAYOUT})
+
+
+def _fields(layout: data.StructLayout) -> dict[str, Any]:
+    return {name: field.shape for name, field in layout}
+
+
+class RowMaximum(wiring.Component):
+    """Find the largest score of a row and round it up to an integer. One tile a cycle.
+
+    Latency `hwroute.timing.MAXIMUM_CYCLES` from a row's last tile. Stages: (1) order-preserving
+    integers; (2, 3, 4) largest of 64; (5) largest so far; (6) integer and fraction bits; (7) round
+    up.
+
+    Members
+    -------
+    i
+        Stream of `scores_layout`.
+    o
+        Stream of the maximum, `NO_MAXIMUM` where no score counts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(scores_layout())),
+                "o": Out(stream.Signature(MAXIMUM_SHAPE)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        # Tiles come out of the pipeline; all but a row's last are dropped.
+        tiles = stream.Signature(MAXIMUM_SHAPE).create(path=("tiles",))
+        en, valid = advance(m, self.i, tiles, MAXIMUM_CYCLES)
+        i = self.i.payload
+        keys = [
+            register(m, en, _key(i.scores[lane], i.mask[lane]), f"key_{lane}")
+            for lane in range(LANES)
+        ]
+        tile, cycles = keys, 1
+        while len(tile) > 1:
+            cycles += 1
+            tile = [
+                register(m, en, _largest(tile[start : start + 4]), f"largest_{cycles}_{start}")
+                for start in range(0, len(tile), 4)
+            ]
+        best = Signal(signed(16))
+        first = delay(m, en, i.first, cycles, "first")
+        with m.If(en & valid[cycles - 1]):
+            m.d.sync += best.eq(Mux(first | (tile[0] > best), tile[0], best))
+        m.d.comb += [
+            self.o.payload.eq(self._round_up(m, en, best)),
+            self.o.valid.eq(tiles.valid & delay(m, en, i.last, MAXIMUM_CYCLES, "last")),
+            tiles.ready.eq(~self.o.valid | self.o.ready),
+        ]
+        return m
+
+    def _round_up(self, m: Module, en: Value, best: Value) -> Value:
+        """Stages 6 and 7: the integer not below a key."""
+        magnitude = Mux(best < 0, -best, best)[:15]
+        units = half_to_units(Cat(magnitude, Const(0, 1)))
+        none = register(m, en, best == NO_KEY, "none")
+        negative = register(m, en, best < 0, "negative")
+        whole = register(m, en, units[UNITS_POINT:], "whole")
+        rest = register(m, en, units[:UNITS_POINT].any(), "rest")
+        ceiling = Mux(none, NO_MAXIMUM, Mux(negative, -whole, whole + rest))
+        return register(m, en, ceiling[:17].as_signed(), "ceiling")
+
+
+NO_KEY = -(1 << 15)
+
+
+def _key(score: Value, valid: Value) -> Value:
+    """Return a signed integer in the order of FP16 scores; `NO_KEY` where the score is masked."""
+    magnitude = Mux(score[10:15].any(), score[:15], 0)
+    return Mux(valid, Mux(score[15], -magnitude, magnitude), NO_KEY)[:16].as_signed()
+
+
+def _largest(keys: list[Any]) -> Any:
+    if len(keys) == 1:
+        return keys[0]
+    half = len(keys) // 2
+    a, b = _largest(keys[:half]), _largest(keys[half:])
+    return Mux(a > b, a, b)
+
+
+@cache
+def probability_lane() -> Probability:
+    """Return the lane that every row unit places: one module in all Verilog."""
+    return Probability()
+
+
+class RowExponentials(wiring.Component):
+    """Turn scores into probabilities and add those up exactly. One tile a cycle.
+
+    A tile of probabilities leaves `hwroute.timing.PROBABILITY_CYCLES` after its scores, the sum of
+    a row EXPONENTIALS_CYCLES after its last tile. Neither waits for the other beyond the payloads
+    that the pipelines hold. Stages of the sum: (1) units of 2**-24; (2, 3, 4) tree of adders;
+    (5) sum so far; then those of `FixedToFloat`.
+
+    Members
+    -------
+    i
+        Stream of `shifted_scores_layout`; the maximum is not below any score that counts.
+    p
+        Stream of `probabilities_layout`: 2**(s - m) * 2**15 as `Probability` makes it.
+    o
+        Stream of the sum of a row's probabilities, exact but for one rounding to FP32.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(shifted_scores_layout())),
+                "p": Out(stream.Signature(probabilities_layout())),
+                "o": Out(stream.Signature(32)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        i = self.i.payload
+        shape = data.StructLayout({"first": 1} | _fields(probabilities_layout()))
+        m.submodules.fork = fork = Fork(shape)
+        en, _ = advance(m, self.i, fork.i, PROBABILITY_CYCLES)
+        for index in range(LANES):
+            m.submodules[f"lane_{index}"] = lane = Part("hwroute_probability", probability_lane())
+            m.d.comb += [
+                lane.en.eq(en),
+                lane.score.eq(i.scores[index]),
+                lane.maximum.eq(i.maximum),
+                lane.valid.eq(i.mask[index] & self.i.valid),
+                fork.i.payload.lanes[index].eq(lane.o),
+            ]
+        m.d.comb += [
+            fork.i.payload.first.eq(delay(m, en, i.first, PROBABILITY_CYCLES, "first")),
+            fork.i.payload.last.eq(delay(m, en, i.last, PROBABILITY_CYCLES, "last")),
+            self.p.valid.eq(fork.o_0.valid),
+            self.p.payload.last.eq(fork.o_0.payload.last),
+            self.p.payload.lanes.eq(fork.o_0.payload.lanes),
+            fork.o_0.ready.eq(self.p.ready),
+        ]
+        self._add(m, fork.o_1)
+        return m
+
+    def _add(self, m: Module, tiles: Any) -> None:
+        """Add tiles of probabilities; send the sum at a row's last tile."""
+        m.submodules.round = convert = FixedToFloat(SUM_BITS)
+        done = stream.Signature(32).create(path=("done",))
+        tree_cycles = 4
+        latency = tree_cycles + 1 + convert.LATENCY
+        en, valid = advance(m, tiles, done, latency)
+        units = [
+            register(m, en, half_to_units(lane), f"units_{index}")
+            for index, lane in enumerate(tiles.payload.lanes)
+        ]
+        total, cycles = adder_tree(m, en, units, "total")
+        assert 1 + cycles == tree_cycles
+        first = delay(m, en, tiles.payload.first, tree_cycles, "first_tile")
+        sum_so_far = Signal(SUM_BITS - 1)
+        with m.If(en & valid[tree_cycles - 1]):
+            m.d.sync += sum_so_far.eq(Mux(first, 0, sum_so_far) + total)
+        m.d.comb += [
+            convert.en.eq(en),
+            convert.value.eq(sum_so_far),
+            convert.exponent.eq(-UNITS_POINT),
+            self.o.payload.eq(convert.o),
+            self.o.valid.eq(done.valid & delay(m, en, tiles.payload.last, latency, "last_tile")),
+            done.ready.eq(~self.o.valid | self.o.ready),
+        ]

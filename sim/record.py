@@ -1,0 +1,70 @@
+"""Record a golden run with the inputs of every operation, so that units can be fed with them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute.models.generate import Tracer
+from hwroute.models.golden import Golden
+from hwroute.models.ops.kv import KVRequest
+from hwroute.models.tile import Tile, Values
+from hwroute.operations import Operation
+from hwroute.trace import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One operation of a run.
+
+    Parameters
+    ----------
+    record
+        What it wrote, as in the trace.
+    operation
+        What it was.
+    inputs
+        The rows that it read, in the order of `Operation.inputs`.
+    tile_tokens
+        Tokens of its tile.
+    requests
+        Number of requests to the KV memory that had been made when it was done.
+    """
+
+    record: Record
+    operation: Operation
+    inputs: list[NDArray[Any]]
+    tile_tokens: int
+    requests: int
+
+
+@dataclass
+class Recorder:
+    """An observer of `Golden` that keeps inputs beside a trace.
+
+    Parameters
+    ----------
+    tracer
+        Keeps the trace.
+    requests
+        The log of the run's KV memory.
+    """
+
+    tracer: Tracer
+    requests: list[KVRequest]
+    operations: list[Recorded] = field(default_factory=list)
+
+    def __call__(self, golden: Golden, operation: Operation, tile: Tile, written: Values) -> None:
+        """Append an operation that ran."""
+        self.tracer(golden, operation, tile, written)
+        rows = tile.selected(operation.predicate)
+        self.operations.append(
+            Recorded(
+                record=self.tracer.trace.records[-1],
+                operation=operation,
+                inputs=[np.array(tile.take(name, rows)) for name in operation.inputs],
+                tile_tokens=len(tile.tokens),
+                requests=len(self.requests),
+            )
+        )

@@ -1,0 +1,144 @@
+"""Replay recorded requests to the KV memory system on the RTL scheduler, record by record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute.errors import CheckFailedError
+from hwroute.kv import ORDER_FIELDS, KVOp
+from hwroute.models.ops.kv import KVRequest
+
+Streams = dict[str, dict[str, NDArray[np.int64]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KVReplay:
+    """Streams of `hwroute.rtl.kv_scheduler.KVScheduler` for a list of requests.
+
+    Parameters
+    ----------
+    requests
+        As recorded by `hwroute.models.ops.kv.KVMemory`, beginning with a reset or a new memory.
+    inputs
+        Payloads of the input stream by field, each [requests] int64.
+    outputs
+        Payloads that are expected on the output streams ``slots`` and ``o``, by field.
+    """
+
+    requests: tuple[KVRequest, ...]
+    inputs: Streams
+    outputs: Streams
+
+    @property
+    def expect(self) -> dict[str, int]:
+        """Payloads to wait for on each output stream."""
+        return {name: len(fields["port"]) for name, fields in self.outputs.items()}
+
+    def split(self, outputs: dict[str, Any]) -> list[NDArray[np.int64] | None]:
+        """Return the RTL's answer to each request, in the form of `KVRequest.record`."""
+        orders, slots = iter(order_records(outputs["o"])), iter(slot_records(outputs["slots"]))
+        answers: list[NDArray[np.int64] | None] = []
+        for request in self.requests:
+            if request.op is KVOp.ATTEND:
+                answers.append(next(orders))
+            elif request.op is KVOp.WRITE:
+                answers.append(next(slots))
+            else:
+                answers.append(None)
+        return answers
+
+    def check(self, outputs: dict[str, Any]) -> int:
+        """Compare every record of a run; return how many there were.
+
+        Raises
+        ------
+        CheckFailedError
+            A record differs; the message names the first request, row and field.
+        """
+        compared = 0
+        for number, (request, answer) in enumerate(
+            zip(self.requests, self.split(outputs), strict=True)
+        ):
+            if request.record is None or answer is None:
+                continue
+            compared += 1
+            if not np.array_equal(request.record, answer):
+                raise CheckFailedError(_difference(number, request, request.record, answer))
+        return compared
+
+
+def replay(requests: Sequence[KVRequest]) -> KVReplay:
+    """Convert recorded requests into streams."""
+    inputs = {
+        "op": np.array([request.op for request in requests], np.int64),
+        "look_ahead": np.array([request.look_ahead for request in requests], np.int64),
+        "layer": np.array([request.layer for request in requests], np.int64),
+        "token": np.array([request.token for request in requests], np.int64),
+    }
+    orders = [r.record for r in requests if r.op is KVOp.ATTEND and r.record is not None]
+    writes = [r for r in requests if r.op is KVOp.WRITE]
+    slots = np.array([r.record[0] for r in writes if r.record is not None], np.int64)
+    slots = slots.reshape(-1, 2)
+    return KVReplay(
+        requests=tuple(requests),
+        inputs={"i": inputs},
+        outputs={
+            "slots": {
+                "layer": np.array([r.layer for r in writes], np.int64),
+                "token": np.array([r.token for r in writes], np.int64),
+                "port": slots[:, 0],
+                "slot": slots[:, 1],
+            },
+            "o": order_payloads(orders),
+        },
+    )
+
+
+def order_payloads(records: Sequence[NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """Return order records as payloads: their rows, and an ``end`` after each record."""
+    fields: dict[str, list[NDArray[np.int64]]] = {
+        name: [] for name in ("end", "first", *ORDER_FIELDS[1:])
+    }
+    for record in records:
+        rounds = record[:, 0]
+        fields["end"].append(np.append(np.zeros(len(record), np.int64), 1))
+        fields["first"].append(np.append(np.diff(rounds, prepend=-1), 0))
+        for column, name in enumerate(ORDER_FIELDS[1:], start=1):
+            fields[name].append(np.append(record[:, column], 0))
+    empty = [np.zeros(0, np.int64)]
+    return {name: np.concatenate(parts or empty) for name, parts in fields.items()}
+
+
+def order_records(payloads: dict[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return the order records that payloads spell: the inverse of `order_payloads`."""
+    ends = np.flatnonzero(payloads["end"])
+    columns = [payloads[name] for name in ORDER_FIELDS[1:]]
+    records = []
+    start = 0
+    for end in ends:
+        rounds = np.cumsum(payloads["first"][start:end]) - 1
+        rows = [rounds, *(column[start:end] for column in columns)]
+        records.append(np.stack(rows, axis=1).astype(np.int64))
+        start = int(end) + 1
+    return records
+
+
+def slot_records(payloads: dict[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return the slot record of each payload."""
+    rows = np.stack([payloads["port"], payloads["slot"]], axis=1)
+    return [row[None, :] for row in rows]
+
+
+def _difference(
+    number: int, request: KVRequest, expected: NDArray[np.int64], got: NDArray[np.int64]
+) -> str:
+    """Say where two records first differ."""
+    where = f"KV request {number} ({request.op.name} layer {request.layer} token {request.token})"
+    if expected.shape != got.shape:
+        return f"{where} must have {len(expected)} rows, not {len(got)}"
+    row, column = (int(place[0]) for place in np.nonzero(expected != got))
+    name = ("port", "slot")[column] if request.op is KVOp.WRITE else ORDER_FIELDS[column]
+    return f"{where} row {row}: {name} must be {expected[row, column]}, not {int(got[row, column])}"
