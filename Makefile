@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml constraints.txt setup.py
 	  --build-constraint constraints.txt --editable . --group dev
 	@touch $@
 
-sim: setup ## generate text on the RTL in Verilator and compare every value with the golden model
+sim: setup ## generate text, replay its operations on the RTL in Verilator, compare every bit
 	$(BIN)/hwroute sim --prompt "To be, or not to be" -n 16
 
 test: lint ## lint, then every test but the slow ones

@@ -22,36 +22,29 @@ _SCALING_KEYS = {
 def shape_from_hf(config: Mapping[str, Any], where: str) -> ModelShape:
     """Read the parsed `config.json` of a Hugging Face model.
 
-    Both spellings of the rotary constants are read: `rope_theta` beside `rope_scaling`, and
-    transformers 5's `rope_parameters`. Keys that older files leave out (`head_dim`,
-    `rope_theta`, Llama's `num_key_value_heads`) take the default of the architecture's
-    configuration class in transformers.
+    Rotary constants are read in both spellings, `rope_theta` beside `rope_scaling` and transformers
+    5's `rope_parameters`. Keys that older files leave out (`head_dim`, `rope_theta`, Llama's
+    `num_key_value_heads`) take the default of transformers.
 
-    Parameters
-    ----------
-    config
-        Keys and values of the file.
-    where
-        What an error calls the file.
+    `where` is what an error calls the file.
 
     Raises
     ------
     InputError
-        An architecture, activation, bias, window or rotary scaling that is not handled, or a key
-        that is missing, of the wrong type or out of range.
+        Something that is not handled, or a key that is missing, of the wrong type or out of range.
     """
     architecture = _architecture(config, where)
     _refuse_variants(config, architecture, where)
     heads = _get(config, "num_attention_heads", int, where)
+    llama = architecture == LLAMA
     dim = _get(config, "hidden_size", int, where)
-    kv_heads = heads if architecture == LLAMA else None
     theta, scaling = _rotary(config, where)
     try:
         return ModelShape(
             dim=dim,
             layers=_get(config, "num_hidden_layers", int, where),
             heads=heads,
-            kv_heads=_get(config, "num_key_value_heads", int, where, kv_heads),
+            kv_heads=_get(config, "num_key_value_heads", int, where, heads if llama else None),
             head_dim=_get(config, "head_dim", int, where, dim // max(heads, 1)),
             ffn_dim=_get(config, "intermediate_size", int, where),
             vocab=_get(config, "vocab_size", int, where),

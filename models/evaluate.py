@@ -78,13 +78,8 @@ def evaluate(model: WindowModel, ids: Array | list[int], *, batch: int = 8) -> E
     text = np.asarray(ids, dtype=np.int64)
     if text.size < 2:
         raise InputError(f"text must have at least 2 tokens, not {text.size}")
-    context = model.shape.context
-    whole = text[: text.size // context * context].reshape(-1, context)
-    batches = [whole[start : start + batch] for start in range(0, len(whole), batch)]
-    if text.size > whole.size:
-        batches.append(text[None, whole.size :])
     loss, scored, pairs, executed = 0.0, 0, 0, np.zeros(2, np.int64)
-    for windows in batches:
+    for windows in _batches(text, model.shape.context, batch):
         loss += float(negative_log_likelihood(model.forward(windows), windows).sum())
         scored += windows[:, 1:].size
         pairs += model.shape.layers * windows.size
@@ -96,6 +91,15 @@ def evaluate(model: WindowModel, ids: Array | list[int], *, batch: int = 8) -> E
         attention_skip=attention_skip,
         ffn_skip=ffn_skip,
     )
+
+
+def _batches(text: Array, context: int, batch: int) -> list[Array]:
+    """Cut a text into windows [up to batch, context], and a last one [1, rest] if one is left."""
+    whole = text[: text.size // context * context].reshape(-1, context)
+    batches = [whole[start : start + batch] for start in range(0, len(whole), batch)]
+    if text.size > whole.size:
+        batches.append(text[None, whole.size :])
+    return batches
 
 
 def negative_log_likelihood(logits: Array, ids: Array) -> NDArray[np.float64]:

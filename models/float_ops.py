@@ -51,6 +51,12 @@ def activate(x: Array, activation: Activation) -> Array:
     return gelu_tanh(x) if activation is Activation.GELU_TANH else x
 
 
+def split_heads(x: Array, head_dim: int) -> Array:
+    """Return [windows, heads, tokens, head_dim] of [windows, tokens, heads * head_dim]."""
+    windows, tokens, width = x.shape
+    return x.reshape(windows, tokens, width // head_dim, head_dim).swapaxes(1, 2)
+
+
 def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
     """Attend with grouped queries.
 

@@ -28,17 +28,14 @@ def write_folder(
 
     Parameters
     ----------
-    path
-        The folder; it is made, and files of the same names are replaced.
-    shape
-        Of the model.
+    path, shape
+        The folder, which is made, and the model's shape.
     tensors
-        Every tensor of the unquantised model; rounded to float16, nearest even. A tied model's
-        head is left out.
+        Every tensor of the unquantised model; rounded to float16, nearest even.
     settings
         Keys of the table `hwroute` but `format`: `tokenizer`, `routers`, `kv`.
     int4
-        The matrices on the INT4 grid, or None. The other tensors are written beside them.
+        The matrices on the INT4 grid, or None.
 
     Raises
     ------
@@ -52,15 +49,14 @@ def write_folder(
     if shape.tied:
         kept.pop(HEAD, None)
     save_file(kept, path / MASTER)
-    if int4 is None:
-        return
-    packed: dict[str, NDArray[Any]] = {
-        name: tensor for name, tensor in kept.items() if name not in int4
-    }
-    for name, weights in int4.items():
-        packed[name + "_q"] = pack_int4(weights.values)
-        packed[scale_name(name)] = weights.scales.view(np.float16)
-    save_file(packed, path / INT4, metadata={"format": INT4_FORMAT})
+    if int4 is not None:
+        packed: dict[str, NDArray[Any]] = {
+            name: tensor for name, tensor in kept.items() if name not in int4
+        }
+        for name, weights in int4.items():
+            packed[name + "_q"] = pack_int4(weights.values)
+            packed[scale_name(name)] = weights.scales.view(np.float16)
+        save_file(packed, path / INT4, metadata={"format": INT4_FORMAT})
 
 
 def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:

@@ -90,7 +90,7 @@ class Golden:
 
         Returns the tile, whose values hold at least ``logits`` (float32 [n, vocab]) and ``token``.
         """
-        tile = Tile(tokens=tokens, start=sequence.position)
+        tile = Tile(tokens=tokens, start=sequence.position, sequence=sequence)
         for operation in self.operations:
             if operation.predicate and not tile.planes[operation.predicate].any():
                 self._skip(operation, tile, sequence)

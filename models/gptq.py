@@ -89,34 +89,38 @@ def quantize_checkpoint(
     -------
     INT4 weights by the names of `matrix_shapes`.
     """
+    reference = Reference(checkpoint)
+    batches = [windows[start : start + batch] for start in range(0, len(windows), batch)]
+    rounded: dict[str, Int4Weights] = {}
+    for layer in (*range(checkpoint.shape.layers), None):
+        prefix = HEAD if layer is None else layer_prefix(layer)
+        wanted = {name for name in matrix_shapes(checkpoint.shape) if name.startswith(prefix)}
+        for name, hessian in _hessians(reference, batches, wanted).items():
+            rounded[name] = gptq(checkpoint.tensor(name), hessian, group=group)
+        if layer is not None:
+            _install(reference, layer, rounded)
+    return rounded
+
+
+def _hessians(reference: Reference, batches: list[Array], wanted: set[str]) -> dict[str, Array]:
+    """Run the text and return the sum of x x^T, float64 [in, in], of each matrix' inputs x."""
     hessians: dict[str, Array] = {}
-    wanted: set[str] = set()
 
     def observe(name: str, x: Array, used: NDArray[np.bool_]) -> None:
         if name in wanted:
             rows = x[used].astype(np.float64)
             hessians[name] = hessians.get(name, 0) + rows.T @ rows
 
-    reference = Reference(checkpoint, observer=observe)
-    rounded: dict[str, Int4Weights] = {}
-    for layer in (*range(checkpoint.shape.layers), None):
-        prefix = HEAD if layer is None else layer_prefix(layer)
-        wanted = {name for name in matrix_shapes(checkpoint.shape) if name.startswith(prefix)}
-        hessians.clear()
-        for start in range(0, len(windows), batch):
-            reference.forward(windows[start : start + batch])
-        for name in sorted(wanted):
-            weight = checkpoint.tensor(name)
-            rounded[name] = gptq(weight, hessians[name], group=group)
-        if layer is not None:
-            _install(reference, layer, rounded)
-    return rounded
+    reference.observer = observe
+    for batch in batches:
+        reference.forward(batch)
+    return hessians
 
 
 def _install(reference: Reference, layer: int, rounded: dict[str, Int4Weights]) -> None:
     """Put the rounded matrices of a layer in place of its own."""
     layers = list(reference.weights.layers)
-    matrices = {
+    matrices: dict[str, Any] = {
         field: rounded[layer_prefix(layer) + name].dequantised().astype(reference.dtype)
         for field, name in MATRIX_FIELDS.items()
     }

@@ -58,7 +58,7 @@ def best_scales(groups: Array) -> NDArray[np.float64]:
     largest on a tie.
     """
     top = np.abs(groups).max(axis=-1, keepdims=True) / HIGH
-    best = np.zeros_like(top)
+    best: NDArray[np.float64] = np.zeros_like(top)
     least = np.full_like(top, np.inf)
     for clip in CLIPS:
         wanted = np.clip(top * clip, SMALLEST_SCALE, LARGEST_SCALE)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hwroute.checkpoint import HEAD, Checkpoint, layer_prefix
 from hwroute.errors import InputError
 from hwroute.models.float_cache import FloatCache
-from hwroute.models.float_ops import attention, rms_norm, silu
+from hwroute.models.float_ops import attention, rms_norm, silu, split_heads
 from hwroute.models.float_weights import MATRIX_FIELDS, WeightSource, load_float_weights
 from hwroute.models.rope import rotary_tables, rotate
 from hwroute.models.routing import REFERENCE_PRIMITIVES, decide, forced, router_logits
@@ -23,7 +23,7 @@ from hwroute.policy_terms import KVRule, Scope, Source
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
 Observer = Callable[[str, Array, Bools], None]
-"""Told a matrix' name, its inputs [windows, tokens, in], and which tokens' products are used."""
+"""Told a matrix' name, its inputs [windows, tokens, in] and the tokens whose products are used."""
 
 ATTENTION, FFN = 0, 1
 """Second index of decisions."""
@@ -31,7 +31,7 @@ ATTENTION, FFN = 0, 1
 
 @dataclass
 class _Pass:
-    """What the sub-layers of one forward pass share; arrays are [windows, tokens, ...]."""
+    """What the sub-layers of one forward pass share."""
 
     positions: Array
     cos: Array
@@ -120,11 +120,7 @@ class Reference:
         batch = np.atleast_2d(array)
         cache = self.new_cache() if cache is None else cache
         self._check(batch, cache.tokens)
-        positions = cache.tokens + np.arange(batch.shape[1])
-        cos, sin = rotary_tables(self.shape, positions, self.dtype)
-        if force is not None:
-            force = np.asarray(force, np.bool_).reshape(self.shape.layers, 2, *batch.shape)
-        state = _Pass(positions=positions, cos=cos, sin=sin, cache=cache, forced=force)
+        state = self._pass(cache, batch, force)
         self.router_logits = {}
         decisions = np.ones((self.shape.layers, 2, *batch.shape), np.bool_)
         x = self.weights.embedding[batch]
@@ -137,6 +133,13 @@ class Reference:
         logits = normed @ self.weights.head.T
         result: Array = logits if array.ndim == 2 else logits[0]
         return result
+
+    def _pass(self, cache: FloatCache, batch: Array, force: Bools | None) -> _Pass:
+        positions = cache.tokens + np.arange(batch.shape[1])
+        cos, sin = rotary_tables(self.shape, positions, self.dtype)
+        if force is not None:
+            force = np.asarray(force, np.bool_).reshape(self.shape.layers, 2, *batch.shape)
+        return _Pass(positions=positions, cos=cos, sin=sin, cache=cache, forced=force)
 
     def new_cache(self) -> FloatCache:
         """Return an empty cache."""
@@ -215,8 +218,8 @@ class Reference:
 
         `inputs` are the layer input, the sub-layer input and its norm.
         """
-        site: Site | None = getattr(self.policy, name)
-        if site is None or not self.routing:
+        site: Site | None = getattr(self.policy, name) if self.routing else None
+        if site is None:
             return
         if site.scope is Scope.TABLE:
             out[:] = layer not in site.decision.layers
@@ -232,22 +235,16 @@ class Reference:
 
     def _attention(self, layer: int, normed: Array, executed: Bools, state: _Pass) -> Array:
         """Attend from every token, [windows, tokens, heads * head_dim], and update the cache."""
-        weights = self.weights.layers[layer]
+        weights, d = self.weights.layers[layer], self.shape.head_dim
         dense = self.policy.kv is KVRule.DENSE
         self._observe(layer, ("q",), normed, executed)
         self._observe(layer, ("k", "v"), normed, np.ones_like(executed) if dense else executed)
-        q = rotate(self._heads(normed @ weights.q.T + weights.q_bias), state.cos, state.sin)
-        k = rotate(self._heads(normed @ weights.k.T + weights.k_bias), state.cos, state.sin)
-        v = self._heads(normed @ weights.v.T + weights.v_bias)
+        q = rotate(split_heads(normed @ weights.q.T + weights.q_bias, d), state.cos, state.sin)
+        k = rotate(split_heads(normed @ weights.k.T + weights.k_bias, d), state.cos, state.sin)
+        v = split_heads(normed @ weights.v.T + weights.v_bias, d)
         keys, values, present = state.cache.append(layer, k, v, executed)
         total = keys.shape[2]
         causal = state.positions[:, None] >= np.arange(total)
         # A token that skips still gets a finite, unused row: it sees itself.
         itself = state.positions[:, None] == np.arange(total)
         return attention(q, keys, values, (present[:, None] & causal) | itself)
-
-    def _heads(self, x: Array) -> Array:
-        """Return [windows, heads, tokens, head_dim] of [windows, tokens, heads * head_dim]."""
-        windows, tokens, width = x.shape
-        split = x.reshape(windows, tokens, width // self.shape.head_dim, self.shape.head_dim)
-        return split.swapaxes(1, 2)

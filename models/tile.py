@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwroute.models.sequence import Sequence
+
 Values = dict[str, NDArray[Any]]
 
 
@@ -19,6 +21,8 @@ class Tile:
         Token ids [n].
     start
         Position of the first one.
+    sequence
+        What they belong to.
     values
         Arrays by name; rows are tokens.
     rows
@@ -29,6 +33,7 @@ class Tile:
 
     tokens: NDArray[np.int64]
     start: int
+    sequence: Sequence
     values: Values = field(default_factory=dict)
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     planes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)

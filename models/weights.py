@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from hwroute.checkpoint import Checkpoint
+from hwroute.checkpoint import Checkpoint, Int4Weights
 from hwroute.config import Numerics
 from hwroute.errors import InputError
-from hwroute.models.ops.columns import Columns, Int4Weights
+from hwroute.models.ops.columns import Columns, PreparedWeights
 from hwroute.models.ops.vector import rotary_tables
 from hwroute.models.rope import rotary_frequencies
 from hwroute.numerics import Bits16, flush_fp16
@@ -48,10 +48,10 @@ class MachineWeights:
                     f"{name} of the model must be a multiple of {numerics.group} (numerics.group), "
                     f"not {width}"
                 )
-        self._matrices: dict[str, Int4Weights] = {}
+        self._matrices: dict[str, PreparedWeights] = {}
         self._vectors: dict[str, Bits16] = {}
 
-    def matrix(self, name: str) -> Int4Weights:
+    def matrix(self, name: str) -> PreparedWeights:
         """Return an INT4 matrix, laid out for `Columns.matmul`.
 
         Raises
@@ -60,18 +60,28 @@ class MachineWeights:
             Its group size is not the machine's.
         """
         if name not in self._matrices:
-            weights = self.checkpoint.int4(name)
-            if weights.group != self.numerics.group:
-                raise InputError(
-                    f"{name} must have groups of {self.numerics.group} weights (numerics.group), "
-                    f"not {weights.group}"
-                )
-            values, scales = weights.values, weights.scales
-            if name.endswith(("q_proj.weight", "k_proj.weight")):
-                order = self._pairs(len(values))
-                values, scales = values[order], scales[order]
-            self._matrices[name] = self.columns.prepare(values, scales)
+            weights = self.int4(name)
+            self._matrices[name] = self.columns.prepare(weights.values, weights.scales)
         return self._matrices[name]
+
+    def int4(self, name: str) -> Int4Weights:
+        """Return an INT4 matrix with the machine's order of rows.
+
+        Raises
+        ------
+        InputError
+            Its group size is not the machine's.
+        """
+        weights = self.checkpoint.int4(name)
+        if weights.group != self.numerics.group:
+            raise InputError(
+                f"{name} must have groups of {self.numerics.group} weights (numerics.group), "
+                f"not {weights.group}"
+            )
+        if not name.endswith(("q_proj.weight", "k_proj.weight")):
+            return weights
+        order = self._pairs(len(weights.values))
+        return Int4Weights(values=weights.values[order], scales=weights.scales[order])
 
     def vector(self, name: str) -> Bits16:
         """Return an FP16 tensor without subnormals; biases of Q and K in the order of their rows."""

@@ -1,5 +1,6 @@
 """Start the PE array's beats: tiles, rows in flight, room for the results."""
 
+from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -21,8 +22,15 @@ def beat_layout(config: Config) -> StructLayout:
     """
     return StructLayout(
         {
-            **{"valid": 1, "fp16": 1, "integer": 1, "scores": 1, "first": 1, "last": 1},
-            **{"slot": slot_bits(config), "reference": 5, "weights": 5},
+            "valid": 1,
+            "fp16": 1,
+            "integer": 1,
+            "scores": 1,
+            "first": 1,
+            "last": 1,
+            "slot": slot_bits(config),
+            "reference": 5,
+            "weights": 5,
             "kernel": ColumnShape.of(config).kernel_bits,
         }
     )
@@ -83,7 +91,7 @@ class BeatIssue(wiring.Component):
         m.d.sync += [
             past[0].valid.eq(beat.valid & ~beat.integer),
             past[0].slot.eq(x.slot),
-            *(late.eq(early) for early, late in zip(past[:-1], past[1:], strict=True)),
+            *(late.eq(early) for early, late in pairwise(past)),
         ]
         conflict = Cat(other.valid & (other.slot == x.slot) for other in past).any()
         owed = Signal(range(self.rows + 1))

@@ -108,6 +108,7 @@ class KVDirectory(wiring.Component):
         dealt_read, dealt_write = dealt.read_port(domain="comb"), dealt.write_port()
         used_read, used_write = used.read_port(domain="comb"), used.write_port()
         slot = Signal(slot_layout(config), name="slot")
+        port = Signal(ports, name="port")
         clearing = Signal(range(max(config.max_layers, config.hbm_ports)))
         is_reset = self.i.valid & (request.op == KVOp.RESET)
         given = done & (request.op == KVOp.WRITE)
@@ -116,16 +117,17 @@ class KVDirectory(wiring.Component):
         m.d.comb += [
             reset_done.eq(clearing == max(config.max_layers, config.hbm_ports) - 1),
             dealt_read.addr.eq(request.layer),
-            used_read.addr.eq(slot.port),
+            used_read.addr.eq(port),
             slot.layer.eq(request.layer),
             slot.token.eq(request.token),
             # The number of ports is a power of two, so the sum wraps by itself.
-            slot.port.eq((dealt_read.data + request.layer) & (config.hbm_ports - 1)),
+            port.eq((dealt_read.data + request.layer) & (config.hbm_ports - 1)),
+            slot.port.eq(port),
             slot.slot.eq(used_read.data),
             dealt_write.addr.eq(Mux(is_reset, clearing, request.layer)),
             dealt_write.data.eq(Mux(is_reset, 0, dealt_read.data + 1)),
             dealt_write.en.eq(given | (is_reset & (clearing < config.max_layers))),
-            used_write.addr.eq(Mux(is_reset, clearing, slot.port)),
+            used_write.addr.eq(Mux(is_reset, clearing, port)),
             used_write.data.eq(Mux(is_reset, 0, used_read.data + 1)),
             used_write.en.eq(given | (is_reset & (clearing < config.hbm_ports))),
         ]

@@ -72,7 +72,11 @@ class KVScheduler(wiring.Component):
                 {"held": 1, "bank": bits(config.buffer_banks), "place": bits(config.bank_places)}
             )
         )
+        # `_hit` and `_keep` have signals of their own: a combinational block of emitted Verilog
+        # must not read a part of the variable that it writes.
         self._served = Signal(order_layout(config))
+        self._hit = Signal()
+        self._keep = Signal()
         self._serve = Signal()
         self._drop = Signal()
 
@@ -114,7 +118,7 @@ class KVScheduler(wiring.Component):
                 m.d.comb += [
                     self._serve.eq(1),
                     self._queues.pop.eq(1),
-                    self._served.hit.eq(self._queue.kind == QueueKind.HELD),
+                    self._hit.eq(self._queue.kind == QueueKind.HELD),
                 ]
                 m.next = "ROUND"
                 with m.If(choice):
@@ -140,7 +144,7 @@ class KVScheduler(wiring.Component):
             read.en.eq(self._look),
             self._location.eq(read.data),
             write.addr.eq(self._token),
-            write.data.held.eq(self._served.keep & ~self._drop),
+            write.data.held.eq(self._keep & ~self._drop),
             write.data.bank.eq(self._served.bank),
             write.data.place.eq(self._served.place),
             write.en.eq(self._serve | self._drop),
@@ -149,6 +153,7 @@ class KVScheduler(wiring.Component):
     def _describe(self, m: Module) -> None:
         """Say what becomes of the token that was looked up; send it and keep books on `_serve`."""
         entry, served, places = self._directory.entry, self._served, self._places
+        hit, keep = self._hit, self._keep
         wish = self._directory.reused & self.i.payload.look_ahead
         m.d.comb += [
             served.first.eq(self._first),
@@ -156,18 +161,20 @@ class KVScheduler(wiring.Component):
             served.source_layer.eq(entry.source_layer),
             served.port.eq(entry.port),
             served.slot.eq(entry.slot),
-            served.keep.eq(wish & (served.hit | places.offer)),
+            keep.eq(wish & (hit | places.offer)),
+            served.hit.eq(hit),
+            served.keep.eq(keep),
             places.give_bank.eq(self._location.bank),
             places.give_place.eq(self._location.place),
-            places.give.eq(self._serve & served.hit & ~wish),
-            places.take.eq(self._serve & ~served.hit & served.keep),
+            places.give.eq(self._serve & hit & ~wish),
+            places.take.eq(self._serve & ~hit & keep),
         ]
-        with m.If(served.hit):
+        with m.If(hit):
             m.d.comb += [
                 served.bank.eq(self._location.bank),
                 served.place.eq(self._location.place),
             ]
-        with m.Elif(served.keep):
+        with m.Elif(keep):
             m.d.comb += [served.bank.eq(places.bank), served.place.eq(places.place)]
         with m.If(self._serve):
             m.d.sync += [
@@ -175,7 +182,7 @@ class KVScheduler(wiring.Component):
                 self.o.payload.eq(served),
                 self._first.eq(0),
                 self._writes_left.eq(self._writes_left - places.take),
-                Assert(~served.hit | self._location.held),
+                Assert(~hit | self._location.held),
                 Assert(~places.take | (self._writes_left != 0)),
             ]
 
@@ -191,19 +198,15 @@ class KVScheduler(wiring.Component):
         held = queues.held & (self._banks_open | opening.replicate(banks))
         ports = (queues.rest | keep) & (self._ports_open | opening.replicate(len(keep)))
         choice = lowest_set(Cat(held, ports))
-        number = choice.number - banks
-        chosen = Signal.like(self._queue)
-        with m.If(choice.number < banks):
-            m.d.comb += [chosen.number.eq(choice.number), chosen.kind.eq(QueueKind.HELD)]
-        with m.Else():
-            m.d.comb += [
-                chosen.number.eq(number),
-                chosen.kind.eq(
-                    Mux(keep.bit_select(chosen.number, 1), QueueKind.KEEP, QueueKind.REST)
-                ),
-            ]
+        is_bank = choice.number < banks
+        number = Signal(len(self._queue.number), name="number")
+        m.d.comb += number.eq(Mux(is_bank, choice.number, choice.number - banks))
+        wanted = Mux(keep.bit_select(number, 1), QueueKind.KEEP, QueueKind.REST)
         with m.If(self._serve | opening):
-            m.d.sync += self._queue.eq(chosen)
+            m.d.sync += [
+                self._queue.number.eq(number),
+                self._queue.kind.eq(Mux(is_bank, QueueKind.HELD, wanted)),
+            ]
         return choice.any
 
     def _idle(self, m: Module) -> None:

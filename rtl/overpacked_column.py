@@ -47,10 +47,10 @@ class OverpackedColumnPair(wiring.Component):
     """Two columns of 64 lanes that align products to the largest exponent of the 64.
 
     A lane's two products share a DSP48E2 and x. Products that are zero contribute no exponent;
-    magnitudes are truncated toward zero. Latency `hwroute.timing.OVERPACKED_COLUMN_CYCLES`, one beat
-    a cycle; nothing stalls. Stages: (1) operands; (2) multiply; (3) P, beside it the largest
-    exponent; (4) magnitudes; (5) shift, apply the sign; (6 to 8) add. A written tile can be read in
-    the next cycle.
+    magnitudes are truncated toward zero. Latency `hwroute.timing.OVERPACKED_COLUMN_CYCLES`, one
+    beat a cycle; nothing stalls. Stages: (1) operands; (2) multiply; (3) P, beside it the largest
+    exponent; (4) magnitudes; (5) shift, apply the sign; (6 to 8) add. A written tile can be read
+    in the next cycle.
 
     Parameters
     ----------

@@ -157,7 +157,6 @@ class RowReduction(wiring.Component):
 
         m.d.comb += [
             self.o.payload.function.eq(order.r_data),
-            self.o.payload.slot.eq(squares.o.payload.slot),
             order.r_en.eq(self.o.valid & self.o.ready),
         ]
         for function, unit in units.items():
@@ -168,6 +167,8 @@ class RowReduction(wiring.Component):
                     self.o.payload.value.eq(value),
                     unit.o.ready.eq(self.o.ready),
                 ]
+                if unit is squares:
+                    m.d.comb += self.o.payload.slot.eq(unit.o.payload.slot)
         return m
 
     def _fill(self, m: Module, payload: Any) -> None:

@@ -62,7 +62,9 @@ def _from_bits(shape: Any, bits: NDArray[np.uint8]) -> Any:
         }
     if isinstance(shape, data.ArrayLayout):
         count, length = bits.shape[0], shape.length
-        flat = _from_bits(shape.elem_shape, bits.reshape(count * length, -1))
+        flat = _from_bits(
+            shape.elem_shape, bits.reshape(count * length, width_of(shape.elem_shape))
+        )
         return flat.reshape(count, length, *flat.shape[1:])
     if isinstance(shape, type) and issubclass(shape, data.Struct):
         return _from_bits(data.Layout.cast(shape), bits)

@@ -10,7 +10,7 @@ from hwroute.models.generate import Tracer
 from hwroute.models.golden import Golden
 from hwroute.models.ops.kv import KVRequest
 from hwroute.models.tile import Tile, Values
-from hwroute.operations import Operation
+from hwroute.operations import Operation, Operator
 from hwroute.trace import Record
 
 
@@ -26,6 +26,9 @@ class Recorded:
         What it was.
     inputs
         The rows that it read, in the order of `Operation.inputs`.
+    kv
+        K, or V and its block exponents, of the entries that it attended to, by KV head; empty for
+        other operations.
     tile_tokens
         Tokens of its tile.
     requests
@@ -35,6 +38,7 @@ class Recorded:
     record: Record
     operation: Operation
     inputs: list[NDArray[Any]]
+    kv: list[NDArray[Any]]
     tile_tokens: int
     requests: int
 
@@ -64,7 +68,18 @@ class Recorder:
                 record=self.tracer.trace.records[-1],
                 operation=operation,
                 inputs=[np.array(tile.take(name, rows)) for name in operation.inputs],
+                kv=_entries(operation, tile),
                 tile_tokens=len(tile.tokens),
                 requests=len(self.requests),
             )
         )
+
+
+def _entries(operation: Operation, tile: Tile) -> list[NDArray[Any]]:
+    cache, layer = tile.sequence.cache, operation.layer
+    entries = tile.start + len(tile.tokens)
+    if operation.operator is Operator.SCORES:
+        return [cache.keys[layer][:, :entries].copy()]
+    if operation.operator is Operator.ATTEND:
+        return [part[layer][:, :entries].copy() for part in (cache.values, cache.exponents)]
+    return []

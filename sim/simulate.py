@@ -20,6 +20,7 @@ from hwroute.policy import RoutingPolicy
 from hwroute.sim.faults import Fault
 from hwroute.sim.record import Recorded, Recorder
 from hwroute.sim.replay import Replay, UnitResult, differences
+from hwroute.sim.replay_array import ArrayReplay
 from hwroute.sim.replay_reduction import SoftmaxReplay
 from hwroute.sim.replay_router import RouterReplay
 from hwroute.sim.units import UnitSimulation
@@ -117,7 +118,11 @@ def replays(
     config: Config, operations: Sequence[Recorded], requests: Sequence[KVRequest], golden: Golden
 ) -> list[Replay]:
     """Return the replays of a run that have anything to do."""
-    candidates: list[Replay] = [RouterReplay(config.kv, operations), SoftmaxReplay(operations)]
+    candidates: list[Replay] = [
+        ArrayReplay(config, golden, operations),
+        SoftmaxReplay(operations),
+        RouterReplay(config.kv, operations),
+    ]
     return [replay for replay in candidates if replay.golden]
 
 

@@ -108,7 +108,9 @@ def test_links_lead_to_files(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
-def test_every_page_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    pages = [path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")]
-    assert [page for page in pages if page != "index.md" and f"({page})" not in index] == []
+def test_every_page_but_generated_results_is_in_the_index() -> None:
+    docs = ROOT / "docs"
+    index = (docs / "index.md").read_text(encoding="utf-8")
+    pages = {path.relative_to(docs) for path in docs.glob("**/*.md")} - {Path("index.md")}
+    written = [page.as_posix() for page in sorted(pages) if page.parts[0] != "results"]
+    assert [page for page in written if f"({page})" not in index] == []

@@ -19,7 +19,10 @@ COMMANDS = {
         "hwroute.cli.evaluate:evaluate",
         "Score a text: nats per token over windows of the model's context.",
     ),
-    "sim": Entry("hwroute.cli.sim:sim", "Replay a generation on the RTL, compare every bit."),
+    "sim": Entry(
+        "hwroute.cli.sim:sim",
+        "Generate text, replay every operation on the RTL, compare every bit.",
+    ),
     "compare": Entry(
         "hwroute.cli.compare:compare", "Compare two traces record by record, bit by bit."
     ),

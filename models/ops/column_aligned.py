@@ -4,7 +4,7 @@ import numpy as np
 
 from hwroute.column_format import FP16_POINT, INT4_POINT, PROBABILITY_REFERENCE, VALUES_POINT
 from hwroute.config import Variant
-from hwroute.models.ops.column_base import Columns, Int4, Int4Weights, blocks_of, padded
+from hwroute.models.ops.column_base import Columns, Int4, PreparedWeights, blocks_of, padded
 from hwroute.numerics import (
     FP16_MAGNITUDE_BITS,
     INT4_MAGNITUDE_BITS,
@@ -44,7 +44,7 @@ class AlignedColumns(Columns):
         sums = a.astype(np.float64) @ b.astype(np.float64).T
         return sums.astype(np.int64), ea[:, None] + eb[None, :] - 2 * FP16_POINT
 
-    def matmul(self, x: Bits16, weights: Int4Weights) -> Floats32:
+    def matmul(self, x: Bits16, weights: PreparedWeights) -> Floats32:
         """Return x . w [T, N]; float32 products of blocks are exact (`block_dot_int4`)."""
         aligned, exponent = align_block(blocks_of(x), INT4_MAGNITUDE_BITS)
         a = aligned.astype(np.float32)

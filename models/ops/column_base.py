@@ -16,7 +16,7 @@ Int4 = NDArray[np.int8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int4Weights:
+class PreparedWeights:
     """INT4 weights in the layout that the block loops read.
 
     Parameters
@@ -47,7 +47,7 @@ class Columns(ABC):
 
     variant: Variant
     weight_dtype: type
-    """Element type of `Int4Weights.blocks`."""
+    """Element type of `PreparedWeights.blocks`."""
 
     def __init__(self, numerics: Numerics):
         if numerics.variant is not self.variant:
@@ -56,7 +56,7 @@ class Columns(ABC):
             )
         self.numerics = numerics
 
-    def prepare(self, values: Int4, scales: Bits16) -> Int4Weights:
+    def prepare(self, values: Int4, scales: Bits16) -> PreparedWeights:
         """Lay out INT4 values [N, K] and FP16 scales [N, ceil(K / group)] for many products."""
         outputs, reduction = values.shape
         expected = (outputs, -(-reduction // self.numerics.group))
@@ -65,14 +65,14 @@ class Columns(ABC):
         lanes = blocks_of(values).transpose(1, 2, 0)
         blocks: NDArray[Any] = lanes.astype(self.weight_dtype, order="C")
         repeated = np.repeat(fp16_to_fp32(scales), self.numerics.group // LANES, axis=1)
-        return Int4Weights(blocks=blocks, scales=repeated[:, : len(blocks)].T.copy())
+        return PreparedWeights(blocks=blocks, scales=repeated[:, : len(blocks)].T.copy())
 
     def matmul_int4(self, x: Bits16, values: Int4, scales: Bits16) -> Floats32:
         """Prepare the weights and multiply."""
         return self.matmul(x, self.prepare(values, scales))
 
     @abstractmethod
-    def matmul(self, x: Bits16, weights: Int4Weights) -> Floats32:
+    def matmul(self, x: Bits16, weights: PreparedWeights) -> Floats32:
         """Return x . w [T, N] in FP32 for FP16 x [T, K].
 
         Per block of 64, the dot product becomes FP32 (exactly), is multiplied by the block's scale

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwroute.column_format import SIGNIFICAND_POINT, TRUNCATED_BITS
 from hwroute.config import Variant
-from hwroute.models.ops.column_base import Columns, Int4, Int4Weights, blocks_of, padded
+from hwroute.models.ops.column_base import Columns, Int4, PreparedWeights, blocks_of, padded
 from hwroute.numerics import Bits16, Floats32, Ints, decode_fp16, fixed_to_fp32
 
 
@@ -42,7 +42,7 @@ class OverpackedColumns(Columns):
         sums, largest = align_and_add(products, exponent_x + exponent_y)
         return sums, largest - 2 * SIGNIFICAND_POINT + TRUNCATED_BITS
 
-    def matmul(self, x: Bits16, weights: Int4Weights) -> Floats32:
+    def matmul(self, x: Bits16, weights: PreparedWeights) -> Floats32:
         """Return x . w [T, N], block by block."""
         total = np.zeros((len(x), weights.blocks.shape[2]), np.float32)
         lanes = blocks_of(x)

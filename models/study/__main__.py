@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -51,25 +52,16 @@ def main(out: Path, model: str, text: Path | None, windows: int, seed: int, samp
     try:
         _study(out, model, text, windows, seed, samples)
     except HwrouteError as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = error.exit_code
-        raise failure from error
+        click.echo(f"{PROGRAM}: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 def _study(out: Path, model: str, text: Path | None, windows: int, seed: int, samples: int) -> None:
     if samples % SEEDS:
         raise InputError(f"--samples must be a multiple of {SEEDS}, not {samples}")
     checkpoint = ModelFolder(model_path(model))
-    if checkpoint.tokenizer is None:
-        raise InputError(f"model {model!r} must have a tokeniser to read a text")
-    path = text or model_path(model) / "heldout.txt"
-    try:
-        ids = checkpoint.tokenizer.encode(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} must be a readable text: {error}") from error
     window = checkpoint.shape.context
-    if len(ids) < windows * window:
-        raise InputError(f"{path} must have {windows * window} tokens, not {len(ids)}")
+    ids = _tokens(checkpoint, text or checkpoint.path / "heldout.txt", windows * window)
     config = load("demo")
     captured = capture(checkpoint, config, ids, windows=windows, window=window)
     study = run(captured, seed=seed, samples=samples)
@@ -79,18 +71,27 @@ def _study(out: Path, model: str, text: Path | None, windows: int, seed: int, sa
     record = provenance.collect(
         command=command, config=config, model_hash=checkpoint.hash, seed=seed
     )
+    tables = report.to_markdown(
+        study, command=shlex.join(command), model=checkpoint.name, windows=windows, window=window
+    )
     out.mkdir(parents=True, exist_ok=True)
     values = {**report.to_json(study), "provenance": record}
     (out / "numerics.json").write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
-    tables = report.to_markdown(
-        study,
-        command=shlex.join(command),
-        model=checkpoint.name,
-        windows=windows,
-        window=window,
-    )
     (out / "numerics.md").write_text(tables)
     plot.draw(study, out / "numerics.png", out / "numerics.svg")
+
+
+def _tokens(checkpoint: ModelFolder, path: Path, count: int) -> list[int]:
+    """Return the first `count` tokens of a text."""
+    if checkpoint.tokenizer is None:
+        raise InputError(f"{checkpoint.path}: must have a tokeniser to read a text")
+    try:
+        ids = checkpoint.tokenizer.encode(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} must be a readable text: {error}") from error
+    if len(ids) < count:
+        raise InputError(f"{path} must have at least {count} tokens, not {len(ids)}")
+    return ids[:count]
 
 
 if __name__ == "__main__":

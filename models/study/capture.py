@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from hwroute.checkpoint import Checkpoint
 from hwroute.column_format import LANES
 from hwroute.config import Config
-from hwroute.models.golden import Golden, Tile, Values
+from hwroute.models.golden import Golden
 from hwroute.models.sequence import Sequence
 from hwroute.models.study.dots import Dots
 from hwroute.models.study.sources import Matmul, Mix, Scores, Source
+from hwroute.models.tile import Tile, Values
 from hwroute.numerics import Bits16
 from hwroute.operations import Operation, Operator
 

@@ -6,6 +6,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from hwroute.models.study.measure import Cell, Final, spread
 from hwroute.models.study.paper import printed
@@ -31,13 +32,20 @@ def draw(study: Study, *paths: Path) -> None:
     figure = Figure(figsize=(11, 8.5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     for position, cell in enumerate(study.cells):
-        for index, variant in enumerate(VARIANTS):
-            x = position + WIDTH * ((index + 0.5) / len(VARIANTS) - 0.5)
-            _sum_error(top, x, cell, variant.key)
-            _mean_error(bottom, x, cell, variant.key)
-    _label(top, "sum |error| / sum |exact|, %", "Error of a column's own result")
+        for index, key in enumerate(STYLES):
+            x = position + WIDTH * ((index + 0.5) / len(STYLES) - 0.5)
+            _sum_error(top, x, cell, key)
+            _mean_error(bottom, x, cell, key)
+        _conversion(top, position, cell)
+    _label(
+        top,
+        len(study.cells),
+        "sum |error| / sum |exact|, %",
+        "Error of a column's own result (dashes: what rounding the exact sum to FP16 costs)",
+    )
     _label(
         bottom,
+        len(study.cells),
         "mean |error / exact|, %",
         "The paper's metric, after conversion to FP16 toward zero "
         "(bars: five seeds; black ticks: printed in the paper)",
@@ -60,6 +68,19 @@ def _sum_error(axes: Axes, x: float, cell: Cell, key: str) -> None:
         axes.plot(x, value, marker=marker, color=colour, markersize=7, linestyle="none")
 
 
+def _conversion(axes: Axes, position: int, cell: Cell) -> None:
+    """Draw the error of the final conversion alone, to nearest even."""
+    totals = cell.of("exact", Final.NEAREST_EVEN)
+    value = spread(total.sum_error_percent for total in totals)["mean"]
+    axes.plot(
+        [position - 0.45, position + 0.45],
+        [value, value],
+        color="black",
+        linewidth=1,
+        dashes=(5, 3),
+    )
+
+
 def _mean_error(axes: Axes, x: float, cell: Cell, key: str) -> None:
     totals = cell.of(key, Final.TOWARD_ZERO)
     if totals:
@@ -72,11 +93,14 @@ def _mean_error(axes: Axes, x: float, cell: Cell, key: str) -> None:
         axes.plot(x, paper, marker="_", color="black", markersize=13, linestyle="none")
 
 
-def _label(axes: Axes, unit: str, title: str) -> None:
+def _label(axes: Axes, groups: int, unit: str, title: str) -> None:
     axes.set_yscale("log")
     axes.set_ylabel(unit)
     axes.set_title(title, loc="left", fontsize=11)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(axis="y", which="major", color="#dddddd")
+    for boundary in range(1, groups):
+        axes.axvline(boundary - 0.5, color="#dddddd", linewidth=1)
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", length=0)
 

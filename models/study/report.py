@@ -1,40 +1,30 @@
 """The study as plain values for JSON and as Markdown tables."""
 
+import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from hwroute.models.study.elementary import Sweep
 from hwroute.models.study.measure import Cell, Final, Total, spread
-from hwroute.models.study.paper import printed
-from hwroute.models.study.run import OUTLIERS_INT4, Study
+from hwroute.models.study.paper import COLUMN_OF, printed
+from hwroute.models.study.rows import ROWS as ROWS_OF_EACH
+from hwroute.models.study.run import Study
 from hwroute.models.study.variants import VARIANTS
 
 VERSION = 1
 """Of the JSON file's layout."""
 
-HEAD = """\
-# Numerics: measured
-
+HEAD = """
 Written by `{command}`; the same figures with their provenance are in `numerics.json`. What they
 decide, and why they differ from the paper's where they do, is in [numerics](../numerics.md).
 
-Every variant is given the same dot products 64 long: {samples:,} in each column of a table, \
-{each:,} from
-each of the seeds {first} to {last}, {total:,} in all. *uniform*: FP16 from -1 to 1; *outliers*: \
-normal FP16, one
-in a hundred 30 to 100 times larger; INT4 from -8 to 7, all alike. *model*: operands of \
-the golden model
-of `{model}` on {windows} windows of {window} tokens of held-out text: rotated queries by the keys \
-that they attend to,
-unnormalised probabilities by values (blocks of 64 consecutive entries), activations by INT4
-weights, before the group's scale.
-"""
-SUMS = """
-## Sum of errors over sum of exact magnitudes, per cent: {final}
-
-{what}
-
-{table}
+Every variant is given the same dot products 64 long: {samples:,} in each column of a table,
+{each:,} from each of the seeds {first} to {last}, {total:,} in all. *uniform*: FP16 from -1 to 1;
+*outliers*: normal FP16, one in a hundred 30 to 100 times larger; INT4 from -8 to 7, all alike.
+*model*: operands of the golden model of `{model}` on {windows} windows of {window} tokens of
+held-out text: rotated queries by the keys that they attend to (q.K), unnormalised probabilities by
+values, blocks of 64 consecutive entries (P.V), and activations by INT4 weights, before the group's
+scale (x.W).
 """
 WHAT = {
     Final.NONE: (
@@ -46,22 +36,21 @@ WHAT = {
     Final.TOWARD_ZERO: "The paper's conversion, as its printed figures suggest.",
 }
 MEANS = """
-## The paper's metric: mean relative error of a dot product, per cent, {final}
-
 Mean over the seeds (smallest to largest seed). It is heavy-tailed: sums that nearly cancel decide
-it. Exact sums of zero have no relative error and are left out.{paper}
-
-{table}
+it. Exact sums of zero have no relative error and are left out.
+"""
+PAPER = "*paper*: what Table 1 prints for the nearest of its data."
+ROWS = """
+A block of 64 entries is not what the machine rounds: the aligned variant adds a row's products as
+integers, whose unit the row's reference exponent fixes, and the overpacked one adds blocks of 64 in
+FP32. Here whole rows are compared, {rows} random ones of each captured operation and seed,
+{count:,} sums in all.
 """
 FUNCTIONS = """
-## Elementary functions
-
 `exp2` stands for a probability, 2**(s - m) * 2**15. Relative error: of the FP32 result, where the
 exact one is at least 2**-14, the smallest normal FP16. Error in ulp: of the result rounded to FP16,
 nearest even; rounding alone has 0.5. Misrounded: FP16 results that are not the exact value rounded
 to nearest even and flushed below 2**-14.
-
-{table}
 """
 
 
@@ -73,6 +62,7 @@ def to_json(study: Study) -> dict[str, Any]:
         "dot_products": study.dot_products,
         "seeds": list(study.seeds),
         "cells": [_cell(cell) for cell in study.cells],
+        "whole_rows": _cell(study.rows),
         "functions": [
             {
                 "function": sweep.function,
@@ -121,7 +111,7 @@ def to_markdown(study: Study, *, command: str, model: str, windows: int, window:
     model, windows, window
         Name of the model, and how much text it ran.
     """
-    text = HEAD.format(
+    head = HEAD.format(
         command=command,
         samples=study.samples,
         each=study.samples // len(study.seeds),
@@ -132,17 +122,42 @@ def to_markdown(study: Study, *, command: str, model: str, windows: int, window:
         windows=windows,
         window=window,
     )
+    parts = ["# Numerics: measured", _filled(head)]
     for final in Final:
-        table = _by_variant(study.cells, final, _sum_error)
-        text += SUMS.format(final=final.value, what=WHAT[final], table=table)
+        parts.append(f"## Sum of errors over sum of exact magnitudes, per cent: {final.value}")
+        parts += [WHAT[final], _by_variant(study.cells, final, _sum_error)]
     for final in (Final.TOWARD_ZERO, Final.NEAREST_EVEN, Final.NONE):
         paper = final is Final.TOWARD_ZERO
-        text += MEANS.format(
-            final=final.value,
-            table=_by_variant(study.cells, final, _mean_error, paper=paper),
-            paper=" *paper*: what Table 1 prints for the nearest of its data." if paper else "",
-        )
-    return text + FUNCTIONS.format(table=_functions(study.functions))
+        parts.append(f"## The paper's metric, mean relative error, per cent: {final.value}")
+        parts.append(_filled(MEANS + (PAPER if paper else "")))
+        parts.append(_by_variant(study.cells, final, _mean_error, paper=paper))
+    parts += ["## Probabilities by values, whole rows", _rows(study.rows)]
+    parts += ["## Elementary functions", _filled(FUNCTIONS), _functions(study.functions)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _filled(text: str) -> str:
+    """Break the paragraphs of a text into lines of at most 100 columns."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(
+        textwrap.fill(part, width=100, break_on_hyphens=False) for part in paragraphs
+    )
+
+
+def _rows(cell: Cell) -> str:
+    variants = [variant for variant in VARIANTS if cell.of(variant.key, Final.NONE)]
+    count = sum(total.count for total in cell.of(variants[0].key, Final.NONE))
+    head = ["variant", *(f"sum, {final.value}" for final in Final)]
+    head += [f"mean relative, {final.value}" for final in Final]
+    rows = [
+        [
+            variant.label,
+            *(_sum_error(cell.of(variant.key, final)) for final in Final),
+            *(_mean_error(cell.of(variant.key, final)) for final in Final),
+        ]
+        for variant in variants
+    ]
+    return f"{_filled(ROWS.format(rows=ROWS_OF_EACH, count=count))}\n\n{_table(head, rows)}"
 
 
 def _sum_error(totals: list[Total]) -> str:
@@ -180,7 +195,7 @@ def _by_variant(
 
 
 def _in_paper(cell: Cell) -> bool:
-    return printed(VARIANTS[0].key, cell.name) is not None
+    return cell.name in COLUMN_OF
 
 
 def _functions(sweeps: Iterable[Sweep]) -> str:

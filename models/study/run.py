@@ -9,6 +9,7 @@ from hwroute.models.study.capture import Capture
 from hwroute.models.study.dots import Dots, Format, outliers, uniform
 from hwroute.models.study.elementary import Sweep, sweep_all
 from hwroute.models.study.measure import Cell, measure
+from hwroute.models.study.rows import whole_rows
 
 SEEDS = 5
 """The paper's metric is heavy-tailed: one seed says little."""
@@ -36,6 +37,8 @@ class Study:
         First seed and those after it.
     cells
         In the order of `RANDOM`, then of `CAPTURED`.
+    rows
+        Probabilities by values over whole rows, both machine variants.
     functions
         Sweeps of the elementary functions.
     """
@@ -43,6 +46,7 @@ class Study:
     samples: int
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
+    rows: Cell
     functions: tuple[Sweep, ...]
 
     @property
@@ -68,7 +72,13 @@ def run(captured: Capture, *, seed: int, samples: int) -> Study:
     seeds = tuple(range(seed, seed + SEEDS))
     names = [*RANDOM, *CAPTURED]
     cells = [measure(name, _draw(name, captured, seeds, samples // SEEDS)) for name in names]
-    return Study(samples=samples, seeds=seeds, cells=tuple(cells), functions=tuple(sweep_all()))
+    return Study(
+        samples=samples,
+        seeds=seeds,
+        cells=tuple(cells),
+        rows=whole_rows(captured, seeds),
+        functions=tuple(sweep_all()),
+    )
 
 
 def _draw(

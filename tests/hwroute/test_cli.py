@@ -50,9 +50,9 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
     families = {entry.target.partition(":")[0] for entry in COMMANDS.values()}
     heavy = {"numpy", "amaranth", "cocotb", "matplotlib", "simpy", "safetensors", "rich"}
     assert loaded & (families | heavy) == set()
+    shown = " ".join(done.stdout.split())
     for name, entry in COMMANDS.items():
-        assert f"{name} " in done.stdout
-        assert entry.summary in done.stdout
+        assert f" {name} {entry.summary}" in shown
 
 
 def test_help_takes_at_most_400_ms_of_processor_time() -> None:

@@ -97,9 +97,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
         ("[kv", "must be a readable TOML file: "),
     ],
 )
-def test_a_bad_file_is_refused_by_file_key_and_value(
-    written: Any, text: str, message: str
-) -> None:
+def test_a_bad_file_is_refused_by_file_key_and_value(written: Any, text: str, message: str) -> None:
     path = written(text)
     with pytest.raises(InputError, match=message) as caught:
         load(path)

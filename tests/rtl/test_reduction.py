@@ -1,7 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """The row reductions against the golden ones, bit for bit."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,138 +11,15 @@ from hwroute import timing
 from hwroute.column_format import LANES
 from hwroute.errors import HwrouteError
 from hwroute.functions import EXP2, RECIPROCAL, RSQRT
-from hwroute.models.ops import functions as golden_functions
-from hwroute.models.ops import reduction as golden
-from hwroute.numerics import FP16_MAGNITUDE_BITS, align_block
-from hwroute.paths import build_dir
 from hwroute.rtl.accumulation import RowAccumulator
 from hwroute.rtl.emit import emit
 from hwroute.rtl.exp2 import Exp2Negative
-from hwroute.rtl.reduction import Reduction, RowReduction, tile_layout
+from hwroute.rtl.reduction import Reduction, RowReduction
 from hwroute.rtl.softmax import NO_MAXIMUM
-from hwroute.sim.units import Run, UnitSimulation
+from hwroute.sim.units import Run
 
 LARGEST, SMALLEST = 0x7BFF, 0x0400
 """65504 and 2**-14."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of FP16 patterns x [tiles, 64] and what it is reduced to.
-
-    valid: [tiles, 64] bool. maximum: what EXPONENTIALS subtracts; None for the row's own.
-    """
-
-    function: Reduction
-    x: Any
-    valid: Any = None
-    maximum: int | None = None
-    slot: int = 0
-
-    def mask(self) -> Any:
-        return np.ones(self.x.shape, bool) if self.valid is None else self.valid
-
-    def subtracted(self) -> int:
-        if self.maximum is not None:
-            return self.maximum
-        if not self.mask().any():
-            return 0
-        return int(golden.ceiling_of_maximum(self.x.ravel(), self.mask().ravel()))
-
-    def probabilities(self) -> Any:
-        """Return the golden P [tiles, 64]."""
-        p = golden_functions.probabilities(self.x, np.int64(self.subtracted()))
-        return np.where(self.mask(), p, 0)
-
-    def result(self) -> int:
-        """Return the golden result as 32 bits."""
-        if self.function is Reduction.SQUARES:
-            return bits_of(golden.sum_of_squares(self.x.reshape(1, -1))[0])
-        if self.function is Reduction.EXPONENTIALS:
-            return bits_of(golden.sum_of_probabilities(self.probabilities().ravel()))
-        if not self.mask().any():
-            return NO_MAXIMUM & 0xFFFFFFFF
-        return int(golden.ceiling_of_maximum(self.x.ravel(), self.mask().ravel())) & 0xFFFFFFFF
-
-
-def bits_of(value: Any) -> int:
-    return int(np.float32(value).view(np.uint32))
-
-
-def tile_of(row: Row, index: int) -> dict[str, Any]:
-    tile: dict[str, Any] = {"function": row.function.value, "slot": row.slot, "exponent": 0}
-    tile |= {"first": index == 0, "last": index == len(row.x) - 1, "lanes": row.x[index]}
-    tile |= {"maximum": row.subtracted() if row.function is Reduction.EXPONENTIALS else 0}
-    tile["mask"] = int.from_bytes(np.packbits(row.mask()[index], bitorder="little"), "little")
-    if row.function is Reduction.SQUARES:
-        tile["lanes"], tile["exponent"] = align_block(row.x[index], FP16_MAGNITUDE_BITS)
-    return tile
-
-
-@dataclass(kw_only=True)
-class Stimulus:
-    """Tiles in the order in which they are fed, and the rows in that of their last tiles."""
-
-    tiles: list[dict[str, Any]] = field(default_factory=list)
-    ended: list[Row] = field(default_factory=list)
-
-    def feed(self, row: Row, index: int) -> None:
-        self.tiles.append(tile_of(row, index))
-        if index == len(row.x) - 1:
-            self.ended.append(row)
-
-
-def in_turn(rows: list[Row]) -> Stimulus:
-    """Feed whole rows, one after the other."""
-    stimulus = Stimulus()
-    for row in rows:
-        for index in range(len(row.x)):
-            stimulus.feed(row, index)
-    return stimulus
-
-
-def shuffled(rows: list[Row], rng: np.random.Generator) -> Stimulus:
-    """Feed rows of different slots or functions interleaved at random."""
-    stimulus = Stimulus()
-    lanes: dict[tuple[Any, int], list[tuple[Row, int]]] = {}
-    for row in rows:
-        lane = lanes.setdefault((row.function, row.slot), [])
-        lane.extend((row, index) for index in range(len(row.x)))
-    while lanes:
-        key = list(lanes)[int(rng.integers(0, len(lanes)))]
-        stimulus.feed(*lanes[key].pop(0))
-        if not lanes[key]:
-            del lanes[key]
-    return stimulus
-
-
-@pytest.fixture(scope="module")
-def simulation() -> UnitSimulation:
-    return UnitSimulation(RowReduction(), folder=build_dir())
-
-
-def check(simulation: UnitSimulation, folder: Path, stimulus: Stimulus, stall: float = 0.0) -> Run:
-    """Run tiles, then compare every probability and result."""
-    fields = {
-        name: np.array([tile[name] for tile in stimulus.tiles]).astype(
-            np.uint64 if name == "mask" else np.int64
-        )
-        for name, _ in tile_layout()
-    }
-    exponentials = [row for row in stimulus.ended if row.function is Reduction.EXPONENTIALS]
-    p = np.concatenate([np.zeros((0, LANES)), *(row.probabilities() for row in exponentials)])
-    expect = {"p": len(p), "o": len(stimulus.ended)}
-    run = simulation.run({"i": fields}, expect, folder=folder, stall=stall, seed=17)
-    assert np.array_equal(run.outputs["p"]["lanes"], p)
-    lasts = [np.arange(len(row.x)) == len(row.x) - 1 for row in exponentials]
-    assert np.array_equal(run.outputs["p"]["last"], np.concatenate([np.zeros(0), *lasts]))
-    results = run.outputs["o"]
-    for index, row in enumerate(stimulus.ended):
-        assert results["function"][index] == row.function.value, index
-        assert results["value"][index] == row.result(), (index, row)
-        if row.function is Reduction.SQUARES:
-            assert results["slot"][index] == row.slot, index
-    return run
 
 
 def normals(rng: np.random.Generator, tiles: int, scale: float = 1.0) -> Any:
@@ -180,48 +56,48 @@ def masks(rng: np.random.Generator, tiles: int) -> Any:
 
 @pytest.mark.cpp
 @pytest.mark.parametrize("function", Reduction)
-def test_corner_rows_match(simulation: UnitSimulation, tmp_path: Path, function: Reduction) -> None:
+def test_corner_rows_match(rows: Any, tmp_path: Path, function: Reduction) -> None:
     """Each corner tile alone, then all of them as one row."""
     tiles = corner_tiles()
-    rows = [Row(function=function, x=tile) for tile in [*tiles, np.concatenate(tiles)]]
-    check(simulation, tmp_path, in_turn(rows))
+    batch = [rows.row(function=function, x=tile) for tile in [*tiles, np.concatenate(tiles)]]
+    rows.check(tmp_path, rows.in_turn(batch))
 
 
 @pytest.mark.cpp
-def test_block_sums_accumulate_with_rounding(simulation: UnitSimulation, tmp_path: Path) -> None:
+def test_block_sums_accumulate_with_rounding(rows: Any, tmp_path: Path) -> None:
     """A large block first, then many whose squares are near half of its last place."""
-    rows = []
+    batch = []
     for small in (0x0C00, 0x1000, 0x13FF, 0x1401, 0x1C00):
         x = np.zeros((40, LANES), np.uint16)
         x[0], x[1:, 0] = 0x4BFF, small
-        rows.append(Row(function=Reduction.SQUARES, x=x))
-        rows.append(Row(function=Reduction.SQUARES, x=x[::-1].copy(), slot=3))
-    check(simulation, tmp_path, in_turn(rows))
+        batch.append(rows.row(function=Reduction.SQUARES, x=x))
+        batch.append(rows.row(function=Reduction.SQUARES, x=x[::-1].copy(), slot=3))
+    rows.check(tmp_path, rows.in_turn(batch))
 
 
 @pytest.mark.cpp
-def test_maximum_rounds_up_beside_every_integer(simulation: UnitSimulation, tmp_path: Path) -> None:
+def test_maximum_rounds_up_beside_every_integer(rows: Any, tmp_path: Path) -> None:
     """Every FP16 pattern is the maximum of a row of one lane; masked lanes hold larger ones."""
     patterns = np.arange(1 << 16).astype(np.uint16)
     patterns = patterns[(patterns & 0x7C00) != 0x7C00]
     patterns = patterns[::7]
-    rows = []
+    batch = []
     for index, pattern in enumerate(patterns):
         x = np.full((1, LANES), LARGEST, np.uint16)
         valid = np.zeros((1, LANES), bool)
         x[0, index % LANES], valid[0, index % LANES] = pattern, True
-        rows.append(Row(function=Reduction.MAXIMUM, x=x, valid=valid))
-    check(simulation, tmp_path, in_turn(rows))
+        batch.append(rows.row(function=Reduction.MAXIMUM, x=x, valid=valid))
+    rows.check(tmp_path, rows.in_turn(batch))
 
 
 @pytest.mark.cpp
-def test_rows_without_a_valid_lane_are_defined(simulation: UnitSimulation, tmp_path: Path) -> None:
+def test_rows_without_a_valid_lane_are_defined(rows: Any, tmp_path: Path) -> None:
     """No score counts: the maximum is below every score, and the sum is zero."""
     none = np.zeros((2, LANES), bool)
     x = normals(np.random.default_rng(0), 2)
     functions = (Reduction.MAXIMUM, Reduction.EXPONENTIALS, Reduction.MAXIMUM)
-    rows = [Row(function=function, x=x, valid=none) for function in functions]
-    run = check(simulation, tmp_path, in_turn(rows))
+    batch = [rows.row(function=function, x=x, valid=none) for function in functions]
+    run = rows.check(tmp_path, rows.in_turn(batch))
     assert run.outputs["o"]["value"].tolist() == [
         NO_MAXIMUM & 0xFFFFFFFF,
         0,
@@ -230,47 +106,47 @@ def test_rows_without_a_valid_lane_are_defined(simulation: UnitSimulation, tmp_p
 
 
 @pytest.mark.cpp
-def test_probabilities_of_every_score_match(simulation: UnitSimulation, tmp_path: Path) -> None:
+def test_probabilities_of_every_score_match(rows: Any, tmp_path: Path) -> None:
     """All finite FP16 scores below each of several maxima, masked where they are above."""
     patterns = np.arange(1 << 16).astype(np.uint16)
     patterns = patterns[(patterns & 0x7C00) != 0x7C00].reshape(-1, LANES)
-    rows = []
+    batch = []
     for maximum in (-40, -1, 0, 1, 17, 300, 65504):
         values = patterns.view(np.float16).astype(np.float64)
         row = {"x": patterns, "valid": values <= maximum, "maximum": maximum}
-        rows.append(Row(function=Reduction.EXPONENTIALS, **row))
-    check(simulation, tmp_path, in_turn(rows))
+        batch.append(rows.row(function=Reduction.EXPONENTIALS, **row))
+    rows.check(tmp_path, rows.in_turn(batch))
 
 
 @pytest.mark.cpp
-def test_sum_of_exponentials_ignores_the_order(simulation: UnitSimulation, tmp_path: Path) -> None:
+def test_sum_of_exponentials_ignores_the_order(rows: Any, tmp_path: Path) -> None:
     """The same scores in three orders give one sum and one maximum."""
     rng = np.random.default_rng(5)
     x = normals(rng, 12, 4.0)
     shuffles = [rng.permutation(x.ravel()).reshape(x.shape) for _ in range(3)]
     functions = (Reduction.MAXIMUM, Reduction.EXPONENTIALS)
-    rows = [Row(function=function, x=tiles) for function in functions for tiles in shuffles]
-    run = check(simulation, tmp_path, in_turn(rows))
+    batch = [rows.row(function=function, x=tiles) for function in functions for tiles in shuffles]
+    run = rows.check(tmp_path, rows.in_turn(batch))
     assert len(set(run.outputs["o"]["value"][:3].tolist())) == 1
     assert len(set(run.outputs["o"]["value"][3:].tolist())) == 1
 
 
 @pytest.mark.cpp
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_random_rows_of_all_functions_match(
-    simulation: UnitSimulation, tmp_path: Path, stall: float
-) -> None:
+def test_random_rows_of_all_functions_match(rows: Any, tmp_path: Path, stall: float) -> None:
     """Rows of 1 to 9 tiles, slots and functions interleaved at random."""
     rng = np.random.default_rng(23)
-    rows = []
+    batch = []
     for _ in range(150):
         function = Reduction(int(rng.integers(0, 3)))
         tiles = int(rng.integers(1, 10))
         scale = float(rng.choice([1e-3, 0.3, 4, 30, 3000]))
         slot = int(rng.integers(0, timing.ROW_SLOTS)) if function is Reduction.SQUARES else 0
         valid = None if function is Reduction.SQUARES else masks(rng, tiles)
-        rows.append(Row(function=function, x=normals(rng, tiles, scale), valid=valid, slot=slot))
-    check(simulation, tmp_path, shuffled(rows, rng), stall)
+        batch.append(
+            rows.row(function=function, x=normals(rng, tiles, scale), valid=valid, slot=slot)
+        )
+    rows.check(tmp_path, rows.interleaved(batch, rng), stall)
 
 
 def rate_of(run: Run) -> Any:
@@ -287,55 +163,50 @@ def rate_of(run: Run) -> Any:
     ],
 )
 def test_cycles_of_one_row_are_those_of_the_timing_module(
-    simulation: UnitSimulation, tmp_path: Path, function: Reduction, latency: int, period: int
+    rows: Any, tmp_path: Path, function: Reduction, latency: int, period: int
 ) -> None:
     """A tile alone has its latency; a long row settles at its period."""
     x = normals(np.random.default_rng(1), 60)
-    short = check(simulation, tmp_path / "short", in_turn([Row(function=function, x=x[:1])]))
+    short = rows.check(tmp_path / "short", rows.in_turn([rows.row(function=function, x=x[:1])]))
     assert short.out_cycles["o"][0] - short.in_cycles["i"][0] == latency
-    run = check(simulation, tmp_path / "long", in_turn([Row(function=function, x=x)]))
+    run = rows.check(tmp_path / "long", rows.in_turn([rows.row(function=function, x=x)]))
     assert np.all(rate_of(run)[-20:] == period)
     if function is Reduction.EXPONENTIALS:
         assert np.all(run.out_cycles["p"] - run.in_cycles["i"] == timing.PROBABILITY_CYCLES)
 
 
 @pytest.mark.cpp
-def test_interleaved_and_short_rows_take_a_tile_a_cycle(
-    simulation: UnitSimulation, tmp_path: Path
-) -> None:
+def test_interleaved_and_short_rows_take_a_tile_a_cycle(rows: Any, tmp_path: Path) -> None:
     """Rows of squares in all slots in turn, and back-to-back rows of the others."""
     rng = np.random.default_rng(2)
-    rows = [
-        Row(function=Reduction.SQUARES, x=normals(rng, 6), slot=slot)
+    batch = [
+        rows.row(function=Reduction.SQUARES, x=normals(rng, 6), slot=slot)
         for slot in range(timing.ROW_SLOTS)
     ]
-    stimulus = Stimulus()
-    for index in range(6):
-        for row in rows:
-            stimulus.feed(row, index)
-    run = check(simulation, tmp_path / "squares", stimulus)
+    tiles = [(row, index) for index in range(6) for row in batch]
+    run = rows.check(tmp_path / "squares", tiles)
     assert np.all(rate_of(run) == 1)
     for function in (Reduction.MAXIMUM, Reduction.EXPONENTIALS):
-        short = [Row(function=function, x=normals(rng, 1 + index % 3)) for index in range(60)]
-        run = check(simulation, tmp_path / function.name, in_turn(short))
+        short = [rows.row(function=function, x=normals(rng, 1 + index % 3)) for index in range(60)]
+        run = rows.check(tmp_path / function.name, rows.in_turn(short))
         assert np.all(rate_of(run) == 1), function
 
 
 @pytest.mark.cpp
-def test_score_above_its_maximum_stops_the_simulation(
-    simulation: UnitSimulation, tmp_path: Path
-) -> None:
+def test_score_above_its_maximum_stops_the_simulation(rows: Any, tmp_path: Path) -> None:
     x = np.full((1, LANES), 0x4000, np.uint16)  # 2
-    row = Row(function=Reduction.EXPONENTIALS, x=x, maximum=1)
+    row = rows.row(function=Reduction.EXPONENTIALS, x=x, maximum=1)
     with pytest.raises(HwrouteError, match=r"[Aa]ssert"):
-        check(simulation, tmp_path, in_turn([row]))
+        rows.check(tmp_path, rows.in_turn([row]))
 
 
 def test_tables_fit_their_multiplier() -> None:
     """Slopes fit the 18 bits that the table unit gives them, bases 24 with the hidden bit."""
     for table in (EXP2, RECIPROCAL, RSQRT):
-        assert min(table.slope) >= -(1 << 17) and max(table.slope) < 1 << 17
-        assert min(table.base) >= 1 << 23 and max(table.base) < 1 << 24
+        assert min(table.slope) >= -(1 << 17)
+        assert max(table.slope) < 1 << 17
+        assert min(table.base) >= 1 << 23
+        assert max(table.base) < 1 << 24
 
 
 def test_full_size_is_emitted_with_one_lane_module() -> None:
