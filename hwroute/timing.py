@@ -60,6 +60,7 @@ ROW_SLOTS = 8
 ROW_PERIOD_CYCLES = FLOAT_ADD_CYCLES
 """Between two blocks of one row: the second addition waits for the first."""
 SQUARES_CYCLES = BLOCK_DOT_CYCLES + FLOAT_ADD_CYCLES
+FUSED_CYCLES = ALIGNER_CYCLES + SQUARES_CYCLES
 MAXIMUM_CYCLES = 7
 EXPONENTIALS_CYCLES = PROBABILITY_CYCLES + 5 + FIXED_TO_FLOAT_CYCLES
 """From a row's last tile of scores to its sum; the tile of probabilities leaves earlier, after

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwroute.checkpoint import Checkpoint
-from hwroute.config import Config, to_dict
+from hwroute.config import Config, KVConfig, to_dict
 from hwroute.errors import InputError
 from hwroute.models.golden import Golden
 from hwroute.models.ops.kv import KVMemory
@@ -60,6 +60,17 @@ def check_prompt(shape: ModelShape, prompt: Ordered[int], count: int) -> None:
         )
 
 
+def check_memory(shape: ModelShape, config: KVConfig, tokens: int) -> None:
+    """Raise InputError unless a KV memory has room for `tokens` tokens of a model."""
+    for name, needed, what in (
+        ("max_layers", shape.layers, "the layers of the model"),
+        ("max_tokens", tokens, "prompt and generated tokens"),
+    ):
+        room = getattr(config, name)
+        if needed > room:
+            raise InputError(f"kv.{name} must be at least {needed} ({what}), not {room}")
+
+
 def generate(
     golden: Golden,
     prompt: Ordered[int],
@@ -86,9 +97,12 @@ def generate(
     Raises
     ------
     InputError
-        The prompt is empty, too long, or has a token outside the vocabulary.
+        The prompt is empty, too long, or has a token outside the vocabulary; or the memory is too
+        small.
     """
     check_prompt(golden.shape, prompt, count)
+    if memory:
+        check_memory(golden.shape, memory.config, len(prompt) + count)
     sequence = Sequence(golden.shape, memory)
     tokens: list[int] = []
     feed = np.array(prompt, np.int64)

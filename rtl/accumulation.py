@@ -1,5 +1,6 @@
 """Exact dot products of aligned blocks, and their accumulation in FP32 over a row."""
 
+from functools import cache
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
@@ -10,6 +11,7 @@ from hwroute.column_format import FP16_POINT, FP16_SUM_BITS, LANES
 from hwroute.rtl.aligner import ALIGNED_BITS
 from hwroute.rtl.float32 import FloatAdd
 from hwroute.rtl.float_convert import FixedToFloat
+from hwroute.rtl.part import Part
 from hwroute.rtl.pipeline import adder_tree, delay, register
 from hwroute.timing import BLOCK_DOT_CYCLES, ROW_PERIOD_CYCLES, ROW_SLOTS
 
@@ -59,6 +61,16 @@ class BlockDot(wiring.Component):
             self.o.eq(convert.o),
         ]
         return m
+
+
+@cache
+def _block_dot() -> BlockDot:
+    return BlockDot()
+
+
+def block_dot() -> Part:
+    """Return one more placement of `BlockDot`, which is one module in all Verilog."""
+    return Part("hwroute_block_dot", _block_dot())
 
 
 def blocks_layout(count: int) -> data.StructLayout:

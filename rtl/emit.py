@@ -1,5 +1,6 @@
 """Turn a component into Verilog, the same text every time."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ def emit(component: wiring.Component, name: str) -> str:
     with collect_parts() as parts:
         texts = {name: _convert(component, name)}
         while waiting := [part for part in parts if part not in texts]:
-            texts |= {part: _convert(parts[part], part) for part in waiting}
+            texts |= {part: _keep(_convert(parts[part], part), part) for part in waiting}
     return "\n".join(texts.values())
+
+
+def _keep(text: str, name: str) -> str:
+    """Ask Verilator to compile a part once too, and not to inline every placement."""
+    head, body = re.split(rf"(?<=^module {re.escape(name)}\()(?=.*?;$)", text, maxsplit=1, flags=re.M)
+    ports, rest = body.split(");\n", 1)
+    return f"{head}{ports});\n  /*verilator no_inline_module*/\n{rest}"
 
 
 def _convert(component: wiring.Component, name: str) -> str:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hwroute.config import KVConfig
 from hwroute.kv import KVOp
 from hwroute.rtl.kv_layouts import bits, entry_layout, request_layout, slot_layout
+from hwroute.rtl.ram import Ram
 
 
 class KVDirectory(wiring.Component):
@@ -49,10 +50,8 @@ class KVDirectory(wiring.Component):
         m = Module()
         rows = self.config.max_layers * self.config.max_tokens
         row = entry_layout(self.config)
-        m.submodules.entries = entries = memory.Memory(shape=row, depth=rows, init=[])
-        m.submodules.plane = plane = memory.Memory(shape=1, depth=rows, init=[])
-        read, write = entries.read_port(), entries.write_port()
-        plane_read, plane_write = plane.read_port(), plane.write_port()
+        m.submodules.entries = entries = Ram(row, rows)
+        m.submodules.plane = plane = Ram(1, rows)
         request = self.i.payload
         token = request.token[: len(self.token)]
         copying = Signal()
@@ -73,27 +72,27 @@ class KVDirectory(wiring.Component):
         m.d.sync += copying.eq(self.i.valid & is_skip & ~copying)
         slot = self._deal(m, request, done, reset_done)
         m.d.comb += [
-            read.addr.eq(
+            entries.read_addr.eq(
                 Mux(self.look, Cat(self.token, self.layer), Cat(token, request.layer - 1))
             ),
-            read.en.eq(self.look | (self.i.valid & is_skip)),
-            self.entry.eq(read.data),
-            plane_read.addr.eq(Cat(self.token, (self.layer + 1)[: len(self.layer)])),
-            plane_read.en.eq(self.look),
-            self.reused.eq(plane_read.data),
-            write.addr.eq(Cat(token, request.layer)),
-            write.data.eq(
+            entries.read_en.eq(self.look | (self.i.valid & is_skip)),
+            self.entry.eq(entries.read_data),
+            plane.read_addr.eq(Cat(self.token, (self.layer + 1)[: len(self.layer)])),
+            plane.read_en.eq(self.look),
+            self.reused.eq(plane.read_data),
+            entries.write_addr.eq(Cat(token, request.layer)),
+            entries.write_data.eq(
                 Mux(
                     is_skip,
-                    Value.cast(read.data),
+                    Value.cast(entries.read_data),
                     # Bits of an evicted entry beyond `valid` are read by nobody.
                     Cat(is_write, request.layer, slot.port, slot.slot),
                 )
             ),
-            write.en.eq(done & (request.op != KVOp.RESET)),
-            plane_write.addr.eq(write.addr),
-            plane_write.data.eq(is_skip),
-            plane_write.en.eq(write.en),
+            entries.write_en.eq(done & (request.op != KVOp.RESET)),
+            plane.write_addr.eq(entries.write_addr),
+            plane.write_data.eq(is_skip),
+            plane.write_en.eq(entries.write_en),
         ]
         return m
 

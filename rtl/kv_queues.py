@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwroute.config import KVConfig
 from hwroute.rtl.kv_layouts import bits
+from hwroute.rtl.ram import Ram
 
 
 class QueueKind(Enum, shape=2):
@@ -75,27 +76,26 @@ class KVQueues(wiring.Component):
         m.submodules.heads = heads = memory.Memory(shape=token, depth=rows, init=[])
         m.submodules.tails = tails = memory.Memory(shape=token, depth=rows, init=[])
         depth = self.config.max_tokens
-        m.submodules.following = following = memory.Memory(shape=token, depth=depth, init=[])
+        m.submodules.following = following = Ram(token, depth)
         head_read, head_write = heads.read_port(domain="comb"), heads.write_port()
         tail_read, tail_write = tails.read_port(domain="comb"), tails.write_port()
-        next_read, next_write = following.read_port(), following.write_port()
         occupied, last = Signal(), Signal()
         m.d.comb += [
             occupied.eq(self._occupied(m, last)),
             head_read.addr.eq(self.queue),
             tail_read.addr.eq(self.queue),
             self.head.eq(head_read.data),
-            next_read.addr.eq(self.head),
-            next_read.en.eq(self.look),
+            following.read_addr.eq(self.head),
+            following.read_en.eq(self.look),
             head_write.addr.eq(self.queue),
-            head_write.data.eq(next_read.data),
+            head_write.data.eq(following.read_data),
             head_write.en.eq(self.pop),
             tail_write.addr.eq(self.queue),
             tail_write.data.eq(self.token),
             tail_write.en.eq(self.append),
-            next_write.addr.eq(tail_read.data),
-            next_write.data.eq(self.token),
-            next_write.en.eq(self.append & occupied),
+            following.write_addr.eq(tail_read.data),
+            following.write_data.eq(self.token),
+            following.write_en.eq(self.append & occupied),
         ]
         with m.If(self.append):
             m.d.comb += [head_write.data.eq(self.token), head_write.en.eq(~occupied)]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Assert, Cat, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.config import KVConfig
@@ -12,6 +12,7 @@ from hwroute.rtl.kv_directory import KVDirectory
 from hwroute.rtl.kv_layouts import bits, order_layout, request_layout, slot_layout
 from hwroute.rtl.kv_places import KVPlaces
 from hwroute.rtl.kv_queues import KVQueues, QueueKind
+from hwroute.rtl.ram import Ram
 from hwroute.rtl.select import lowest_set
 
 
@@ -137,17 +138,16 @@ class KVScheduler(wiring.Component):
         """Keep where in the buffer each token is."""
         depth = self.config.max_tokens
         row = self._location.shape()
-        m.submodules.locations = locations = memory.Memory(shape=row, depth=depth, init=[])
-        read, write = locations.read_port(), locations.write_port()
+        m.submodules.locations = locations = Ram(row, depth)
         m.d.comb += [
-            read.addr.eq(look_at),
-            read.en.eq(self._look),
-            self._location.eq(read.data),
-            write.addr.eq(self._token),
-            write.data.held.eq(self._keep & ~self._drop),
-            write.data.bank.eq(self._served.bank),
-            write.data.place.eq(self._served.place),
-            write.en.eq(self._serve | self._drop),
+            locations.read_addr.eq(look_at),
+            locations.read_en.eq(self._look),
+            self._location.eq(locations.read_data),
+            locations.write_addr.eq(self._token),
+            locations.write_data.held.eq(self._keep & ~self._drop),
+            locations.write_data.bank.eq(self._served.bank),
+            locations.write_data.place.eq(self._served.place),
+            locations.write_en.eq(self._serve | self._drop),
         ]
 
     def _describe(self, m: Module) -> None:

@@ -8,7 +8,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.column_format import LANES
-from hwroute.rtl.accumulation import SLOT_BITS, BlockDot, RowAccumulator, sums_layout
+from hwroute.rtl.accumulation import SLOT_BITS, RowAccumulator, block_dot, sums_layout
 from hwroute.rtl.aligner import ALIGNED_BITS
 from hwroute.rtl.pipeline import advance, delay
 from hwroute.rtl.softmax import (
@@ -17,6 +17,7 @@ from hwroute.rtl.softmax import (
     RowMaximum,
     probabilities_layout,
 )
+from hwroute.timing import BLOCK_DOT_CYCLES
 
 ROWS_IN_FLIGHT = 32
 """Rows whose results are still to come; more than the pipelines hold."""
@@ -82,10 +83,10 @@ class RowSquares(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.dot = dot = BlockDot()
+        m.submodules.dot = dot = block_dot()
         m.submodules.accumulator = accumulator = RowAccumulator(1)
         i, blocks = self.i.payload, accumulator.i.payload
-        en, _ = advance(m, self.i, accumulator.i, dot.LATENCY)
+        en, _ = advance(m, self.i, accumulator.i, BLOCK_DOT_CYCLES)
         m.d.comb += [
             dot.en.eq(en),
             dot.a.eq(i.lanes),
@@ -94,7 +95,7 @@ class RowSquares(wiring.Component):
             blocks.values[0].eq(dot.o),
         ]
         for name in ("slot", "first", "last"):
-            m.d.comb += blocks[name].eq(delay(m, en, i[name], dot.LATENCY, name))
+            m.d.comb += blocks[name].eq(delay(m, en, i[name], BLOCK_DOT_CYCLES, name))
         connect(m, accumulator.o, flipped(self.o))
         return m
 

@@ -123,9 +123,13 @@ def _largest(keys: list[Any]) -> Any:
 
 
 @cache
-def probability_lane() -> Probability:
-    """Return the lane that every row unit places: one module in all Verilog."""
+def _probability() -> Probability:
     return Probability()
+
+
+def probability() -> Part:
+    """Return one more placement of `Probability`, which is one module in all Verilog."""
+    return Part("hwroute_probability", _probability())
 
 
 class RowExponentials(wiring.Component):
@@ -162,7 +166,7 @@ class RowExponentials(wiring.Component):
         m.submodules.fork = fork = Fork(shape)
         en, _ = advance(m, self.i, fork.i, PROBABILITY_CYCLES)
         for index in range(LANES):
-            m.submodules[f"lane_{index}"] = lane = Part("hwroute_probability", probability_lane())
+            m.submodules[f"lane_{index}"] = lane = probability()
             m.d.comb += [
                 lane.en.eq(en),
                 lane.score.eq(i.scores[index]),

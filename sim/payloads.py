@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 Fields = dict[str, Any]
 """An array of integers for each field of a payload: [count] for a plain field, [count, ...] for an
-array field, a nested dictionary for a struct field. A payload without fields is ``{"": array}``."""
+array field, a nested dictionary for a struct field. In an array of structs every field is [count,
+length, ...]. A payload without fields is an array."""
 
 
 def width_of(shape: Any) -> int:
@@ -20,14 +21,22 @@ def width_of(shape: Any) -> int:
 def pack(shape: Any, values: Any) -> NDArray[np.uint8]:
     """Pack values [count, ...] into bytes [count, ceil(width / 8)], least significant first.
 
-    Negative integers are taken modulo the field's width.
+    Integers are taken modulo two to the field's width.
+
+    Raises
+    ------
+    TypeError
+        Values that are no integers.
     """
     bits = _to_bits(shape, values)
     return np.packbits(bits, axis=-1, bitorder="little")
 
 
 def unpack(shape: Any, raw: NDArray[np.uint8]) -> Any:
-    """Unpack bytes [count, ceil(width / 8)] into values, signed where the field is."""
+    """Unpack bytes [count, ceil(width / 8)] into values, signed where the field is.
+
+    int64, but unsigned fields of 64 bits are uint64.
+    """
     bits = np.unpackbits(raw, axis=-1, bitorder="little")[:, : width_of(shape)]
     return _from_bits(shape, bits)
 
@@ -42,14 +51,15 @@ def _to_bits(shape: Any, values: Any) -> NDArray[np.uint8]:
             position += field.width
         return np.concatenate(parts, axis=-1)
     if isinstance(shape, data.ArrayLayout):
-        array = np.asarray(values)
-        flat = _to_bits(shape.elem_shape, array.reshape(-1, *array.shape[2:]))
-        return flat.reshape(array.shape[0], -1)
+        flat = _to_bits(shape.elem_shape, _merged(values))
+        return flat.reshape(-1, shape.length * flat.shape[-1])
     if isinstance(shape, type) and issubclass(shape, data.Struct):
         return _to_bits(data.Layout.cast(shape), values)
     width = width_of(shape)
     array = np.asarray(values)
     assert width <= 64, "plain fields are at most 64 bits wide"
+    if array.size and array.dtype.kind not in "biu":
+        raise TypeError(f"Payload values must be integers, not {array.dtype}")
     octets = array.astype("<i8" if array.dtype.kind != "u" else "<u8").reshape(-1, 1)
     return np.unpackbits(octets.view(np.uint8), axis=-1, bitorder="little")[:, :width]
 
@@ -62,16 +72,30 @@ def _from_bits(shape: Any, bits: NDArray[np.uint8]) -> Any:
         }
     if isinstance(shape, data.ArrayLayout):
         count, length = bits.shape[0], shape.length
-        flat = _from_bits(
-            shape.elem_shape, bits.reshape(count * length, width_of(shape.elem_shape))
-        )
-        return flat.reshape(count, length, *flat.shape[1:])
+        return _split(_from_bits(shape.elem_shape, bits.reshape(count * length, -1)), length)
     if isinstance(shape, type) and issubclass(shape, data.Struct):
         return _from_bits(data.Layout.cast(shape), bits)
     width = width_of(shape)
     assert width <= 64, "plain fields are at most 64 bits wide"
     octets = np.zeros((bits.shape[0], 64), np.uint8)
     octets[:, :width] = bits
-    if Shape.cast(shape).signed:
+    signed = Shape.cast(shape).signed
+    if signed:
         octets[:, width:] = bits[:, width - 1 : width]
-    return np.packbits(octets, axis=-1, bitorder="little").view("<i8")[:, 0]
+    kind = "<u8" if width == 64 and not signed else "<i8"
+    return np.packbits(octets, axis=-1, bitorder="little").view(kind)[:, 0]
+
+
+def _merged(values: Any) -> Any:
+    """Merge the first two axes of every array: elements of arrays become payloads."""
+    if isinstance(values, dict):
+        return {name: _merged(value) for name, value in values.items()}
+    array = np.asarray(values)
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _split(values: Any, length: int) -> Any:
+    """Split the first axis of every array into payloads and elements: undo `_merged`."""
+    if isinstance(values, dict):
+        return {name: _split(value, length) for name, value in values.items()}
+    return values.reshape(-1, length, *values.shape[1:])

@@ -32,7 +32,7 @@ class Recorded:
     tile_tokens
         Tokens of its tile.
     requests
-        Number of requests to the KV memory that had been made when it was done.
+        Its requests to the KV memory: from the first to before the second number of the log.
     """
 
     record: Record
@@ -40,7 +40,7 @@ class Recorded:
     inputs: list[NDArray[Any]]
     kv: list[NDArray[Any]]
     tile_tokens: int
-    requests: int
+    requests: tuple[int, int]
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Recorder:
         """Append an operation that ran."""
         self.tracer(golden, operation, tile, written)
         rows = tile.selected(operation.predicate)
+        before = self.operations[-1].requests[1] if self.operations else 0
         self.operations.append(
             Recorded(
                 record=self.tracer.trace.records[-1],
@@ -70,7 +71,7 @@ class Recorder:
                 inputs=[np.array(tile.take(name, rows)) for name in operation.inputs],
                 kv=_entries(operation, tile),
                 tile_tokens=len(tile.tokens),
-                requests=len(self.requests),
+                requests=(before, len(self.requests)),
             )
         )
 

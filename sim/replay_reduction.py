@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwroute.models.weights import MachineWeights
 from hwroute.operations import Operator
+from hwroute.rtl.accumulation import SLOT_BITS
+from hwroute.rtl.fused_reduction import LOGITS, FusedReduction
 from hwroute.rtl.reduction import Reduction, RowReduction
 from hwroute.sim.record import Recorded
 from hwroute.sim.replay import same_but
 from hwroute.trace import Record
 
 LANES = 64
+SLOTS = 1 << SLOT_BITS
 
 
 class SoftmaxReplay:
@@ -106,6 +110,81 @@ class SoftmaxReplay:
             probabilities = tiles.reshape(rows, heads, -1)[..., :entries].astype(np.uint16)
             total = values.astype(np.uint32).view(np.float32)
             records.append(same_but(item.record, {"probabilities": probabilities, "sum": total}))
+        return records
+
+
+class FusedReplay:
+    """Sums of squares and router logits of a run as rows of `FusedReduction`.
+
+    Rows of a tile are interleaved, as many as there are slots. Operations without a router have
+    zero weights, and their logits are not compared.
+
+    Parameters
+    ----------
+    weights
+        Of the model, for its routers.
+    operations
+        All of a run; reductions are replayed.
+    """
+
+    name = "fused-reduction"
+
+    def __init__(self, weights: MachineWeights, operations: Sequence[Recorded]):
+        self._weights = weights
+        self.operations = [
+            item for item in operations if item.operation.operator is Operator.REDUCE
+        ]
+        self.golden = [item.record for item in self.operations]
+
+    @cached_property
+    def unit(self) -> FusedReduction:
+        """The fused reduction unit."""
+        return FusedReduction()
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """Tiles of every row."""
+        parts = [self._tiles(item) for item in self.operations]
+        return {"i": {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
+
+    def _tiles(self, item: Recorded) -> dict[str, NDArray[Any]]:
+        blocks = item.inputs[0].reshape(len(item.inputs[0]), -1, LANES)
+        rows, count, _ = blocks.shape
+        router = np.zeros((LOGITS, count, LANES), np.uint16)
+        if item.operation.weights:
+            router = self._weights.vector(item.operation.weights[0]).reshape(router.shape)
+        order = [
+            (start + slot, slot, block)
+            for start in range(0, rows, SLOTS)
+            for block in range(count)
+            for slot in range(min(SLOTS, rows - start))
+        ]
+        row, slot, block = np.array(order).T
+        return {
+            "slot": slot,
+            "first": block == 0,
+            "last": block == count - 1,
+            "x": blocks[row, block],
+            "weights": router[:, block].transpose(1, 0, 2),
+        }
+
+    @cached_property
+    def expect(self) -> Mapping[str, int]:
+        """One result a row."""
+        return {"o": sum(len(item.inputs[0]) for item in self.operations)}
+
+    def records(self, outputs: Mapping[str, Any]) -> list[Record]:
+        """Return the unit's sums and logits."""
+        patterns = {name: np.asarray(outputs["o"][name]) for name in ("squares", "logits")}
+        take = {
+            name: _taker(array.astype(np.uint32).view(np.float32))
+            for name, array in patterns.items()
+        }
+        records = []
+        for item in self.operations:
+            found = {name: taker(len(item.inputs[0])) for name, taker in take.items()}
+            wanted = {name: found[name] for name in found if name in item.record.outputs}
+            records.append(same_but(item.record, wanted))
         return records
 
 

@@ -21,7 +21,8 @@ from hwroute.sim.faults import Fault
 from hwroute.sim.record import Recorded, Recorder
 from hwroute.sim.replay import Replay, UnitResult, differences
 from hwroute.sim.replay_array import ArrayReplay
-from hwroute.sim.replay_reduction import SoftmaxReplay
+from hwroute.sim.replay_memory import KVOrderReplay
+from hwroute.sim.replay_reduction import FusedReplay, SoftmaxReplay
 from hwroute.sim.replay_router import RouterReplay
 from hwroute.sim.units import UnitSimulation
 
@@ -120,8 +121,10 @@ def replays(
     """Return the replays of a run that have anything to do."""
     candidates: list[Replay] = [
         ArrayReplay(config, golden, operations),
+        FusedReplay(golden.weights, operations),
         SoftmaxReplay(operations),
         RouterReplay(config.kv, operations),
+        KVOrderReplay(config.kv, operations, requests),
     ]
     return [replay for replay in candidates if replay.golden]
 
@@ -161,7 +164,7 @@ def simulate(
     chosen = operations
     if job.only is not None:
         chosen = [item for item in operations if item.record.id == job.only]
-        requests = requests[: chosen[0].requests] if chosen else []
+        requests = requests[: chosen[0].requests[1]] if chosen else []
     todo = replays(config, chosen, requests, golden)
     if job.only is not None and not todo:
         raise InputError(

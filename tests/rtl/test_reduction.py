@@ -14,8 +14,8 @@ from hwroute.functions import EXP2, RECIPROCAL, RSQRT
 from hwroute.rtl.accumulation import RowAccumulator
 from hwroute.rtl.emit import emit
 from hwroute.rtl.exp2 import Exp2Negative
-from hwroute.rtl.reduction import Reduction, RowReduction
-from hwroute.rtl.softmax import NO_MAXIMUM
+from hwroute.rtl.reduction import Reduction
+from hwroute.rtl.softmax import NO_MAXIMUM, RowExponentials
 from hwroute.sim.units import Run
 
 LARGEST, SMALLEST = 0x7BFF, 0x0400
@@ -210,7 +210,7 @@ def test_tables_fit_their_multiplier() -> None:
 
 
 def test_full_size_is_emitted_with_one_lane_module() -> None:
-    assert emit(RowReduction(), "row").count("module hwroute_probability(") == 1
+    assert emit(RowExponentials(), "row").count("module hwroute_probability(") == 1
 
 
 def test_wrong_sizes_are_refused() -> None:

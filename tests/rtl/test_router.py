@@ -91,11 +91,11 @@ def logits_of(tiles: list[Tile]) -> dict[str, Any]:
     routed = [tile for tile in tiles if tile.takes_logits]
     rows = [np.zeros((0, 2), np.float32), *(tile.logits for tile in routed)]
     bits = np.concatenate(rows).astype(np.float32).view(np.uint32).reshape(-1, 2)
-    offsets = [np.zeros(0, np.int64), *(np.arange(tile.count) for tile in routed)]
+    none = np.zeros(0, np.int64)
     return {
-        "token": np.concatenate([offsets[0], *(t.base + np.arange(t.count) for t in routed)]),
+        "token": np.concatenate([none, *(t.base + np.arange(t.count) for t in routed)]),
         "logit": np.where(bits == 0x80000000, 0, bits).astype(np.int64),
-        "last": np.concatenate([offsets[0], *(np.arange(t.count) == t.count - 1 for t in routed)]),
+        "last": np.concatenate([none, *(np.arange(t.count) == t.count - 1 for t in routed)]),
     }
 
 
@@ -203,20 +203,17 @@ def test_random_commands_match(bench: Any, tmp_path: Path, stall: float) -> None
     tiles = []
     for _ in range(120):
         base = int(rng.integers(0, config.kv.max_tokens))
-        room = config.kv.max_tokens - base
-        count = int(rng.integers(0, min(room, 100) + 1)) if rng.integers(0, 2) else 1
-        tiles.append(
-            Tile(
-                layer=int(rng.integers(0, config.kv.max_layers)),
-                sublayer=int(rng.integers(0, 2)),
-                base=base,
-                logits=random_logits(rng, count),
-                decision=Decision(int(rng.choice([0, 0, 0, 1, 2, 3]))),
-                execute=int(rng.integers(0, 2)),
-                tie_executes=bool(rng.integers(0, 2)),
-                forced=int(rng.integers(0, config.kv.max_tokens)) * int(rng.integers(0, 2)),
-            )
-        )
+        room = min(config.kv.max_tokens - base, 100)
+        count = int(rng.integers(0, room + 1)) if rng.integers(0, 2) else 1
+        fields = {
+            "layer": int(rng.integers(0, config.kv.max_layers)),
+            "sublayer": int(rng.integers(0, 2)),
+            "decision": Decision(int(rng.choice([0, 0, 0, 1, 2, 3]))),
+            "execute": int(rng.integers(0, 2)),
+            "tie_executes": bool(rng.integers(0, 2)),
+            "forced": int(rng.integers(0, config.kv.max_tokens)) * int(rng.integers(0, 2)),
+        }
+        tiles.append(Tile(base=base, logits=random_logits(rng, count), **fields))
     check(bench, tmp_path, tiles, stall)
 
 
