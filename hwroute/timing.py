@@ -91,3 +91,38 @@ def array_cycles(*, aligned: bool) -> int:
 
 ARRAY_OUTPUT_CYCLES = 2
 """The queue of finished rows."""
+
+# KV scheduler and history buffer: hwroute.rtl.kv_scheduler, hwroute.rtl.kv_buffer. A request's
+# cycles run from the acceptance of the one before to its own.
+
+KV_WRITE_CYCLES = 1
+KV_SKIP_CYCLES = 2
+KV_EVICT_CYCLES = 1
+KV_INVALIDATE_CYCLES = 1
+KV_PORT_CYCLES = 1
+"""From a beat of an HBM port to the same beat on its way to the array."""
+KV_READ_AHEAD_ENTRIES = 4
+"""Entries that wait at a port or bank: how far it may run ahead of the slowest."""
+
+
+def kv_reset_cycles(layers: int, ports: int) -> int:
+    """Return the cycles of RESET for a directory of `layers` and `ports`."""
+    return max(layers, ports)
+
+
+def kv_scan_cycles(tokens: int) -> int:
+    """Return what sorting `tokens` tokens into queues takes: PREPARE, or an ATTEND without one.
+
+    Only where the buffer is valid; PREPARE takes 1 cycle otherwise.
+    """
+    return tokens + 2
+
+
+def kv_queued_cycles(entries: int, rounds: int) -> int:
+    """Return the cycles of an ATTEND over a valid buffer, scan excluded."""
+    return 2 * entries + rounds + 3
+
+
+def kv_walked_cycles(tokens: int, rounds: int) -> int:
+    """Return the cycles of an ATTEND over an invalid buffer; `tokens` without entry included."""
+    return 2 * tokens + 2 * rounds + 2

@@ -203,7 +203,7 @@ class Golden:
         padded[..., : self.shape.head_dim] = q.transpose(1, 0, 2)
         # Query heads that share a KV head stand beside each other as more rows of it.
         grouped = padded.reshape(len(keys), -1, keys.shape[-1])
-        products = self.columns.scores(grouped, keys).reshape(padded.shape[:2] + (entries,))
+        products = self.columns.scores(grouped, keys).reshape(*padded.shape[:2], entries)
         visible = self._visible(operation, tile, sequence)
         scores, _ = fp32_to_fp16(products, self.rounding)
         # Only what a row attends to counts as an overflow: tiles do not show.

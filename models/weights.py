@@ -84,7 +84,7 @@ class MachineWeights:
         return Int4Weights(values=weights.values[order], scales=weights.scales[order])
 
     def vector(self, name: str) -> Bits16:
-        """Return an FP16 tensor without subnormals; biases of Q and K in the order of their rows."""
+        """Return an FP16 tensor, subnormals flushed; biases of Q and K in the order of rows."""
         if name not in self._vectors:
             bits = flush_fp16(self.checkpoint.fp16(name))
             if name.endswith(("q_proj.bias", "k_proj.bias")):

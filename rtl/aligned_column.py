@@ -93,7 +93,7 @@ class AlignedColumnPair(wiring.Component):
             kernel_row, elements = kernel_memory(m, self, self.shape, lanes, 0, f"kernel_{place}")
             m.d.comb += [row.eq(read.weights), kernel_row.eq(read.kernel)]
             for cascade, lane in enumerate(lanes):
-                a, d = self._pack(m, read.fp16, weights[cascade], elements[cascade], lane)
+                a, d = pack(m, read.fp16, weights[cascade], elements[cascade], str(lane))
                 is_last = place == CASCADE_LANES - 1
                 chain = None if is_last else Signal(P_BITS, name=f"chain_{lane}")
                 previous = chains[cascade]
@@ -110,26 +110,12 @@ class AlignedColumnPair(wiring.Component):
         self._finish(m, products)
         return m
 
-    def _pack(
-        self, m: Module, fp16: Value, weights: Any, element: Value, lane: int
-    ) -> tuple[Signal, Signal]:
-        """Return the operands of the pre-adder."""
-        a, d = Signal(A_BITS, name=f"a_{lane}"), Signal(signed(D_BITS), name=f"d_{lane}")
-        high = Cat(Const(0, PACK_BITS), weights[1]).as_signed()
-        m.d.comb += [
-            a.eq(Mux(fp16, 0, high)),
-            d.eq(Mux(fp16, element.as_signed(), weights[0])),
-        ]
-        return a, d
-
     def _finish(self, m: Module, products: list[Signal]) -> None:
         fp16 = self.finish.fp16
-        low = [
-            Mux(fp16, p[:CASCADE_FP16_BITS].as_signed(), p[:PACK_BITS].as_signed())
-            for p in products
-        ]
-        # A negative low sum has borrowed one from the high one.
-        high = [p[PACK_BITS : 2 * PACK_BITS].as_signed() + p[PACK_BITS - 1] for p in products]
+        sums = [unpack(p) for p in products]
+        whole = [p[:CASCADE_FP16_BITS].as_signed() for p in products]
+        low = [Mux(fp16, w, int4[0]) for w, int4 in zip(whole, sums, strict=True)]
+        high = [int4[1] for int4 in sums]
         sum0 = (low[0] + low[1]) + (low[2] + low[3])
         sum1 = Mux(fp16, 0, (high[0] + high[1]) + (high[2] + high[3]))
 
@@ -150,3 +136,23 @@ class AlignedColumnPair(wiring.Component):
             self.power0.eq(power),
             self.power1.eq(power),
         ]
+
+
+def pack(m: Module, fp16: Value, weights: Any, element: Value, name: str) -> tuple[Signal, Signal]:
+    """Return the pre-adder's operands: two INT4 of which it forms one, or an aligned element."""
+    a, d = Signal(A_BITS, name=f"a_{name}"), Signal(signed(D_BITS), name=f"d_{name}")
+    high = Cat(Const(0, PACK_BITS), weights[1]).as_signed()
+    m.d.comb += [
+        a.eq(Mux(fp16, 0, high)),
+        d.eq(Mux(fp16, element.as_signed(), weights[0])),
+    ]
+    return a, d
+
+
+def unpack(p: Signal) -> tuple[Value, Value]:
+    """Return the low and the high sum of a cascade of packed INT4 products."""
+    # A negative low sum has borrowed one from the high one.
+    return (
+        p[:PACK_BITS].as_signed(),
+        p[PACK_BITS : 2 * PACK_BITS].as_signed() + p[PACK_BITS - 1],
+    )

@@ -67,3 +67,13 @@ def order_layout(config: KVConfig) -> data.StructLayout:
             "place": bits(config.bank_places),
         }
     )
+
+
+def beat_layout(config: KVConfig) -> data.ArrayLayout:
+    """Return one beat of a port on the core's side, in words of 64 bits."""
+    return data.ArrayLayout(64, config.beat_bits // 64)
+
+
+def pass_layout(config: KVConfig) -> data.StructLayout:
+    """Return one entry of a pass: of its K, or with ``value`` set of its V."""
+    return data.StructLayout({"value": 1, "entry": order_layout(config)})

@@ -77,7 +77,7 @@ class KVPlaces(wiring.Component):
                 m.d.sync += taken[bank].eq((taken[bank] + 1) | (taken[bank] & places))
             with m.Elif(gives):
                 m.d.sync += given[bank].eq(given[bank] + 1)
-        choice = least(able, loads)
+        choice = least(m, able, loads, "best")
         m.d.sync += [self.offer.eq(choice.any), self.bank.eq(choice.number)]
         chosen = Signal(place_bits + 1)
         m.d.comb += [

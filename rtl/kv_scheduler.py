@@ -193,11 +193,14 @@ class KVScheduler(wiring.Component):
         """
         banks, queues = self.config.buffer_banks, self._queues
         opening = self._places.begin_round
-        spent = ~opening & (self._writes_left == self._places.take)
-        keep = queues.keep & ~spent.replicate(len(queues.keep))
+        spent, keep = Signal(name="spent"), Signal.like(queues.keep, name="may_keep")
+        m.d.comb += [
+            spent.eq(~opening & (self._writes_left == self._places.take)),
+            keep.eq(queues.keep & ~spent.replicate(len(keep))),
+        ]
         held = queues.held & (self._banks_open | opening.replicate(banks))
         ports = (queues.rest | keep) & (self._ports_open | opening.replicate(len(keep)))
-        choice = lowest_set(Cat(held, ports))
+        choice = lowest_set(m, Cat(held, ports), "next")
         is_bank = choice.number < banks
         number = Signal(len(self._queue.number), name="number")
         m.d.comb += number.eq(Mux(is_bank, choice.number, choice.number - banks))

@@ -1,26 +1,13 @@
-"""A pair of columns of the overpacked variant: two products a DSP48E2, aligned afterwards.
-
-SkipOPU's overpacking [arXiv 2603.14785], with significands u0, u1 (of two columns) and w (of x) of
-11 bits, hidden bit included, and f = u1[9:0]:
-
-    AD  = u0[10:1] - f * 2**16
-    aux = (f[4:0] * w[4:0]) mod 32
-    C   = -(u1[10] * w) * 2**26 + aux * 2**16 + (u0[0] ? w[10:1] : 0)
-    P   = AD * w + C
-
-gives u0 * w = {P[20:0], u0[0] & w[0]} and u1 * w = {-(P >> 21), aux}, both exact. Their upper 15
-bits are P[20:6] and -(P >> 21) >> 2.
-"""
+"""A pair of columns of the overpacked variant: two products a DSP48E2, aligned afterwards."""
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In
 
 from hwroute.column_format import LANES, OVERPACKED_SUM_BITS
-from hwroute.numerics import FP16_SIGNIFICAND_BITS
 from hwroute.rtl.aligner import largest
 from hwroute.rtl.column_ports import (
     EXPONENT_BITS,
@@ -32,15 +19,9 @@ from hwroute.rtl.column_ports import (
     weight_memory,
     write_members,
 )
-from hwroute.rtl.dsp48e2 import A_BITS, B_BITS, C_BITS, D_BITS, P_BITS, Addend, dsp48e2
+from hwroute.rtl.overpacking import magnitude_of, multiply
 from hwroute.rtl.pipeline import adder_tree, delay, register
 from hwroute.timing import DSP_CYCLES
-
-MAGNITUDE_BITS = 15
-INT4_OFFSET = 15
-"""Distance of two INT4 on the 27-bit port: a product with a significand has 15 bits with sign."""
-LEFT_BIT, TOP_BIT = 16, 26
-"""Where f and the hidden bit of u1 weigh in."""
 
 
 class OverpackedColumnPair(wiring.Component):
@@ -102,7 +83,7 @@ class OverpackedColumnPair(wiring.Component):
         products, signs, exponents = [], [], []
         for lane in lanes:
             x, pair = self.x[lane], (kernels[0][lane], kernels[1][lane])
-            products.append(self._multiply(m, x, pair, weights[lane], lane))
+            products.append(multiply(m, x, pair, weights[lane], fp16, str(lane)))
             for column, (y, weight) in enumerate(zip(pair, weights[lane], strict=True)):
                 normal = x[10:15].any() & Mux(fp16, y[10:15].any(), weight.any())
                 power = x[10:15] + Mux(fp16, y[10:15], 0)
@@ -111,46 +92,9 @@ class OverpackedColumnPair(wiring.Component):
                 exponents.append(register(m, 1, Mux(normal, power, 0), f"exponent_{name}"))
         late_fp16 = delay(m, 1, fp16, DSP_CYCLES, "fp16")
         for column in (0, 1):
-            magnitudes = [self._magnitude(p, late_fp16, column) for p in products]
+            magnitudes = [magnitude_of(p, late_fp16, column) for p in products]
             self._reduce(m, magnitudes, signs[column::2], exponents[column::2], column)
         return m
-
-    def _multiply(self, m: Module, x: Value, pair: Any, weights: Any, lane: int) -> Signal:
-        """Return P of a lane."""
-        fp16 = self.read.fp16
-        w, u0, u1 = significand(x), significand(pair[0]), significand(pair[1])
-        f = u1[:10]
-        aux = (f[:5] * w[:5])[:5]
-        high = Cat(Const(0, INT4_OFFSET), weights[1]).as_signed()
-        a = Signal(signed(A_BITS), name=f"a_{lane}")
-        b = Signal(signed(B_BITS), name=f"b_{lane}")
-        d = Signal(signed(D_BITS), name=f"d_{lane}")
-        c = Signal(signed(C_BITS), name=f"c_{lane}")
-        addend = Cat(Mux(u0[0], w[1:], 0), Const(0, LEFT_BIT - 10), aux).as_unsigned() - (
-            Mux(u1[10], w, 0) << TOP_BIT
-        )
-        m.d.comb += [
-            a.eq(Mux(fp16, f << LEFT_BIT, high)),
-            b.eq(Mux(~fp16 & x[15], -w, w)),
-            d.eq(Mux(fp16, u0[1:], weights[0])),
-        ]
-        m.d.sync += c.eq(Mux(fp16, addend, 0))
-        p = Signal(P_BITS, name=f"product_{lane}")
-        m.submodules[f"dsp_{lane}"] = dsp48e2(
-            a=a, b=Value.cast(b), c=Value.cast(c), d=d, subtract=fp16, addend=Addend.C, p=p
-        )
-        return p
-
-    def _magnitude(self, p: Signal, fp16: Value, column: int) -> Value:
-        """Return the 15-bit magnitude of one column's product."""
-        if column == 0:
-            exact, int4 = p[6:21], p[:INT4_OFFSET].as_signed()
-        else:
-            exact = (-p[21:39].as_signed())[2 : 2 + MAGNITUDE_BITS]
-            # A negative low product has borrowed one from the high one.
-            int4 = (p[INT4_OFFSET : 2 * INT4_OFFSET] + p[INT4_OFFSET - 1])[:INT4_OFFSET].as_signed()
-        magnitude = Mux(int4[-1], -int4, int4)[:MAGNITUDE_BITS]
-        return Mux(fp16, exact, magnitude)
 
     def _reduce(
         self, m: Module, magnitudes: list[Value], signs: list[Value], exponents: Any, column: int
@@ -178,9 +122,3 @@ class OverpackedColumnPair(wiring.Component):
             getattr(self, f"sum{column}").eq(total),
             getattr(self, f"power{column}").eq(register(m, 1, power, f"power_out_{column}")),
         ]
-
-
-def significand(half: Value) -> Value:
-    """Return the 11-bit significand of FP16 bits, 0 for zero and subnormals."""
-    normal = half[10:15].any()
-    return Cat(half[:10], Const(1, 1)) & normal.replicate(FP16_SIGNIFICAND_BITS)

@@ -1,9 +1,9 @@
 """Trees that select one of many."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from amaranth.hdl import Cat, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 
 class Choice(NamedTuple):
@@ -14,26 +14,44 @@ class Choice(NamedTuple):
     key: Value
 
 
-def lowest_set(mask: Value) -> Choice:
+def lowest_set(m: Module, mask: Value, name: str) -> Choice:
     """Choose the lowest set bit of `mask`; depth logarithmic in its width."""
-    return least(mask, [Value.cast(0)] * len(mask))
+    return least(m, mask, [Const(0, 0)] * len(mask), name)
 
 
-def least(able: Value, keys: Sequence[Value]) -> Choice:
+def least(m: Module, able: Value, keys: Sequence[Value], name: str) -> Choice:
     """Choose the least of `keys`, the lowest number first, among those whose `able` bit is set.
 
     The number and the key mean nothing where no bit of `able` is set.
     """
-    level = [Choice(able[number], Value.cast(0)[0:0], key) for number, key in enumerate(keys)]
+    level = [Choice(able[number], Const(0, 0), key) for number, key in enumerate(keys)]
+    step = 0
     while len(level) > 1:
         if len(level) % 2:
-            level.append(level[-1]._replace(any=Value.cast(0)))
-        level = [_better(*pair) for pair in zip(level[0::2], level[1::2], strict=True)]
+            level.append(level[-1]._replace(any=Const(0, 1)))
+        level = [
+            _better(m, *level[start : start + 2], f"{name}_{step}_{start}")
+            for start in range(0, len(level), 2)
+        ]
+        step += 1
     return level[0]
 
 
-def _better(low: Choice, high: Choice) -> Choice:
-    """Return the better of two choices of equal depth; its number gains one bit."""
-    take_high = high.any & (~low.any | (high.key < low.key))
-    number = Cat(Mux(take_high, high.number, low.number), take_high)
-    return Choice(low.any | high.any, number, Mux(take_high, high.key, low.key))
+def _better(m: Module, low: Choice, high: Choice, name: str) -> Choice:
+    """Return the better of two choices of equal depth; its number gains one bit.
+
+    Signals name the parts: an expression that is used twice is written twice.
+    """
+
+    def named(value: Any, part: str) -> Signal:
+        value = Value.cast(value)
+        signal = Signal(value.shape(), name=f"{name}_{part}")
+        m.d.comb += signal.eq(value)
+        return signal
+
+    take_high = named(high.any & (~low.any | (high.key < low.key)), "high")
+    return Choice(
+        named(low.any | high.any, "any"),
+        named(Cat(Mux(take_high, high.number, low.number), take_high), "number"),
+        named(Mux(take_high, high.key, low.key), "key"),
+    )

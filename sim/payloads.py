@@ -71,8 +71,8 @@ def _from_bits(shape: Any, bits: NDArray[np.uint8]) -> Any:
             for name, field in shape
         }
     if isinstance(shape, data.ArrayLayout):
-        count, length = bits.shape[0], shape.length
-        return _split(_from_bits(shape.elem_shape, bits.reshape(count * length, -1)), length)
+        elements = bits.reshape(-1, width_of(shape.elem_shape))
+        return _split(_from_bits(shape.elem_shape, elements), shape.length)
     if isinstance(shape, type) and issubclass(shape, data.Struct):
         return _from_bits(data.Layout.cast(shape), bits)
     width = width_of(shape)

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from amaranth.lib import wiring
-
 from hwroute.compare import Divergence, compare_records
 from hwroute.trace import Record
 
@@ -15,12 +13,7 @@ class Replay(Protocol):
 
     @property
     def name(self) -> str:
-        """The unit's name."""
-        ...
-
-    @property
-    def unit(self) -> wiring.Component:
-        """The unit to build."""
+        """The unit's name in `hwroute.rtl.units.UNITS`."""
         ...
 
     @property

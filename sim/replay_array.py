@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from hwroute.config import Config
 from hwroute.models.golden import Golden
 from hwroute.operations import Operator
-from hwroute.rtl.array import PEArray
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.sim.array_beats import Scheduler
 from hwroute.sim.record import Recorded
@@ -40,11 +39,6 @@ class ArrayReplay:
         self._model = golden
         self.operations = [item for item in operations if item.operation.operator in PRODUCTS]
         self.golden = [self._golden(item) for item in self.operations]
-
-    @cached_property
-    def unit(self) -> PEArray:
-        """The array."""
-        return PEArray(self.config)
 
     def _golden(self, item: Recorded) -> Record:
         outputs, kind = item.record.outputs, item.operation.operator

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hwroute.config import KVConfig
 from hwroute.kv import SLOT_FIELDS
 from hwroute.models.ops.kv import KVRequest
 from hwroute.operations import Operator
-from hwroute.rtl.kv_scheduler import KVScheduler
 from hwroute.sim.record import Recorded
 from hwroute.sim.replay import same_but
 from hwroute.sim.replay_kv import KVReplay, replay
@@ -25,8 +23,6 @@ class KVOrderReplay:
 
     Parameters
     ----------
-    kv
-        Geometry.
     operations
         Those to compare.
     requests
@@ -35,17 +31,11 @@ class KVOrderReplay:
 
     name = "kv"
 
-    def __init__(self, kv: KVConfig, operations: Sequence[Recorded], requests: Sequence[KVRequest]):
-        self.kv = kv
+    def __init__(self, operations: Sequence[Recorded], requests: Sequence[KVRequest]):
         kinds = (Operator.KV_WRITE, Operator.KV_ORDER)
         self.operations = [item for item in operations if item.operation.operator in kinds]
         self.golden = [item.record for item in self.operations]
         self._requests = requests
-
-    @cached_property
-    def unit(self) -> KVScheduler:
-        """The KV scheduler."""
-        return KVScheduler(self.kv)
 
     @cached_property
     def _replay(self) -> KVReplay:

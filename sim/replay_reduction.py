@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hwroute.models.weights import MachineWeights
 from hwroute.operations import Operator
 from hwroute.rtl.accumulation import SLOT_BITS
-from hwroute.rtl.fused_reduction import LOGITS, FusedReduction
-from hwroute.rtl.reduction import Reduction, RowReduction
+from hwroute.rtl.fused_reduction import LOGITS
+from hwroute.rtl.reduction import Reduction
 from hwroute.sim.record import Recorded
 from hwroute.sim.replay import same_but
 from hwroute.trace import Record
@@ -37,11 +37,6 @@ class SoftmaxReplay:
         kinds = (Operator.SCORES, Operator.ATTEND)
         self.operations = [item for item in operations if item.operation.operator in kinds]
         self.golden = [self._golden(item) for item in self.operations]
-
-    @cached_property
-    def unit(self) -> RowReduction:
-        """The row reduction unit."""
-        return RowReduction()
 
     @staticmethod
     def _golden(item: Recorded) -> Record:
@@ -135,11 +130,6 @@ class FusedReplay:
             item for item in operations if item.operation.operator is Operator.REDUCE
         ]
         self.golden = [item.record for item in self.operations]
-
-    @cached_property
-    def unit(self) -> FusedReduction:
-        """The fused reduction unit."""
-        return FusedReduction()
 
     @cached_property
     def inputs(self) -> Mapping[str, Any]:

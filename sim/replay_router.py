@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hwroute.config import KVConfig
 from hwroute.operations import Operator
-from hwroute.rtl.router import Decision, RouterUnit
+from hwroute.rtl.router import Decision
 from hwroute.sim.record import Recorded
 from hwroute.sim.replay import same_but
 from hwroute.trace import Record
@@ -22,23 +21,15 @@ class RouterReplay:
 
     Parameters
     ----------
-    kv
-        Sizes of the planes.
     operations
         All of a run; those that decide are replayed.
     """
 
     name = "router"
 
-    def __init__(self, kv: KVConfig, operations: Sequence[Recorded]):
-        self.kv = kv
+    def __init__(self, operations: Sequence[Recorded]):
         self.operations = [o for o in operations if o.operation.operator is Operator.DECIDE]
         self.golden = [self._golden(item) for item in self.operations]
-
-    @cached_property
-    def unit(self) -> RouterUnit:
-        """The router unit."""
-        return RouterUnit(self.kv)
 
     @staticmethod
     def _golden(item: Recorded) -> Record:

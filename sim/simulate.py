@@ -17,6 +17,7 @@ from hwroute.models.generate import Generation, Tracer, generate
 from hwroute.models.golden import Golden
 from hwroute.models.ops.kv import KVMemory, KVRequest
 from hwroute.policy import RoutingPolicy
+from hwroute.rtl.units import UNITS
 from hwroute.sim.faults import Fault
 from hwroute.sim.record import Recorded, Recorder
 from hwroute.sim.replay import Replay, UnitResult, differences
@@ -123,8 +124,8 @@ def replays(
         ArrayReplay(config, golden, operations),
         FusedReplay(golden.weights, operations),
         SoftmaxReplay(operations),
-        RouterReplay(config.kv, operations),
-        KVOrderReplay(config.kv, operations, requests),
+        RouterReplay(operations),
+        KVOrderReplay(operations, requests),
     ]
     return [replay for replay in candidates if replay.golden]
 
@@ -171,7 +172,7 @@ def simulate(
             f"--only must be the id of an operation that a unit runs, from 0 to "
             f"{len(operations) - 1}, not {job.only}"
         )
-    run = partial(_run_unit, job=job, folder=folder, progress=progress)
+    run = partial(_run_unit, config=config, job=job, folder=folder, progress=progress)
     with ThreadPoolExecutor(WORKERS) as pool:
         units = list(pool.map(run, todo))
     ids = {record.id for replay in todo for record in replay.golden}
@@ -188,12 +189,14 @@ def simulate(
 
 
 def _run_unit(
-    replay: Replay, *, job: Job, folder: Path, progress: Callable[[int], None]
+    replay: Replay, *, config: Config, job: Job, folder: Path, progress: Callable[[int], None]
 ) -> UnitResult:
     """Build one unit, feed it, compare."""
     start = time.perf_counter()
     fault = job.fault if job.fault and job.fault.unit == replay.name else None
-    simulation = UnitSimulation(replay.unit, folder=folder, waves=job.waves, fault=fault)
+    simulation = UnitSimulation(
+        UNITS[replay.name](config), folder=folder, waves=job.waves, fault=fault
+    )
     built = time.perf_counter()
     run = simulation.run(
         replay.inputs,

@@ -1,6 +1,7 @@
 """Run one unit in Verilator on arrays of payloads."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,7 +203,8 @@ def _passed(results: Path) -> bool:
 
 def _reason(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    for line in text.splitlines():
-        if "Error" in line or "%Fatal" in line:
-            return f"{line.strip()} (see {log})"
+    # Verilator's own messages, then the last line of a Python exception.
+    found = re.search(r"^.*(?:%Error|%Fatal).*$|^\s*(?:\w+\.)*\w*Error: .*$", text, re.MULTILINE)
+    if found:
+        return f"{found.group(0).strip()} (see {log})"
     return f"the simulation ended without a result (see {log})"

@@ -11,7 +11,6 @@ from hwroute.cli.frame import Entry, Root
 
 COMMANDS = {
     "models": Entry("hwroute.cli.models:models", "List and show models."),
-    "config": Entry("hwroute.cli.config:config", "List, show and check configurations."),
     "generate": Entry(
         "hwroute.cli.generate:generate", "Continue a prompt and say what was skipped."
     ),
@@ -26,6 +25,10 @@ COMMANDS = {
     "compare": Entry(
         "hwroute.cli.compare:compare", "Compare two traces record by record, bit by bit."
     ),
+    "verilog": Entry(
+        "hwroute.cli.verilog:verilog", "Write the Verilog of the units, the same text every time."
+    ),
+    "config": Entry("hwroute.cli.config:config", "List, show and check configurations."),
     "doctor": Entry("hwroute.cli.doctor:doctor", "Say what is installed and what is missing."),
 }
 """Command name -> where it is and its one-line summary, in the order that the help shows."""

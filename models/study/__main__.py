@@ -43,7 +43,7 @@ PROGRAM = "python -m hwroute.models.study"
 @click.option(
     "--samples",
     type=click.IntRange(min=SEEDS),
-    default=500_000,
+    default=300_000,
     show_default=True,
     help=f"Dot products of each set of data, over all seeds; a multiple of {SEEDS}.",
 )

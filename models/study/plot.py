@@ -20,7 +20,8 @@ STYLES = {
     "cascaded-overpacked": ("#666666", "^"),
     "aligned": ("#d55e00", "D"),
     "aligned-one-cascade": ("#e69f00", "X"),
-    "aligned-24": ("#cc79a7", "P"),
+    "aligned-24-kv": ("#cc79a7", "P"),
+    "aligned-24-qp": ("#009e73", "*"),
 }
 """Colour (a palette that colour-blind readers tell apart) and marker of each variant."""
 WIDTH = 0.8
@@ -29,9 +30,10 @@ WIDTH = 0.8
 
 def draw(study: Study, *paths: Path) -> None:
     """Write the picture in the format of each path's suffix; the bytes depend on `study` alone."""
-    figure = Figure(figsize=(11, 8.5), layout="constrained")
+    figure = Figure(figsize=(12, 8.5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    for position, cell in enumerate(study.cells):
+    cells = [*study.cells, study.rows]
+    for position, cell in enumerate(cells):
         for index, key in enumerate(STYLES):
             x = position + WIDTH * ((index + 0.5) / len(STYLES) - 0.5)
             _sum_error(top, x, cell, key)
@@ -39,18 +41,18 @@ def draw(study: Study, *paths: Path) -> None:
         _conversion(top, position, cell)
     _label(
         top,
-        len(study.cells),
+        len(cells),
         "sum |error| / sum |exact|, %",
         "Error of a column's own result (dashes: what rounding the exact sum to FP16 costs)",
     )
     _label(
         bottom,
-        len(study.cells),
+        len(cells),
         "mean |error / exact|, %",
         "The paper's metric, after conversion to FP16 toward zero "
         "(bars: five seeds; black ticks: printed in the paper)",
     )
-    names = [cell.name.replace(", ", "\n", 1) for cell in study.cells]
+    names = [cell.name.replace(", ", "\n") for cell in cells]
     bottom.set_xticks(range(len(names)), names)
     bottom.set_xlim(-0.5, len(names) - 0.5)
     _legend(figure)

@@ -5,25 +5,37 @@ blocks of 64 entries in FP32. Of a single block of 64 the study shows the alignm
 reference exponent, which costs blocks of small probabilities most and the row's sum least.
 """
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute.column_format import LANES, PROBABILITY_REFERENCE, VALUES_POINT
 from hwroute.config import Numerics, Variant
 from hwroute.models.ops.columns import columns_of
 from hwroute.models.study.capture import Capture
 from hwroute.models.study.measure import Cell, Final, Total
 from hwroute.models.study.sources import Mix
-from hwroute.numerics import fp16_to_float64
+from hwroute.models.study.variants import WIDE_MAGNITUDE_BITS, Floats
+from hwroute.numerics import (
+    FP16_MAGNITUDE_BITS,
+    Bits16,
+    Ints,
+    align_block,
+    align_to,
+    fp16_to_float64,
+)
 
 ROWS = 32
 """Of each captured operation."""
 NAME = "model, P.V, whole rows"
-KEYS = {Variant.OVERPACKED: "tree-15", Variant.ALIGNED: "aligned"}
 
 
 def whole_rows(captured: Capture, seeds: tuple[int, ...]) -> Cell:
-    """Return the errors of both machine variants on `ROWS` rows of every captured operation.
+    """Return the errors on `ROWS` rows of every captured operation.
 
-    Each seed chooses rows of its own; both variants are given the same ones.
+    Of both machine variants, and of the aligned one with p at 24 bits. Each seed chooses rows of
+    its own; all are given the same ones.
     """
     cell = Cell(name=NAME, format="FP16xFP16")
     for seed in seeds:
@@ -42,11 +54,27 @@ def _add(
     p = source.p[:, rows].reshape(kv_heads, -1, source.p.shape[2])
     reference = np.tile(source.references[:, rows], (1, heads // kv_heads, 1))
     exact = fp16_to_float64(p) @ fp16_to_float64(source.v)
-    for variant, key in KEYS.items():
-        result = columns_of(Numerics(variant=variant)).values(p, source.v, reference)
+    results: dict[str, NDArray[Any]] = {
+        "exact": exact,
+        "tree-15": columns_of(Numerics(variant=Variant.OVERPACKED)).values(p, source.v, reference),
+        "aligned": columns_of(Numerics(variant=Variant.ALIGNED)).values(p, source.v, reference),
+        "aligned-24-qp": _wide(p, source.v, reference),
+    }
+    for key, result in results.items():
+        wide = result[..., : source.dims].astype(np.float64).ravel()
         for final in Final:
             total = cell.totals.setdefault((key, final, seed), Total())
-            present = np.s_[..., : source.dims]
-            total.add(
-                final.apply(result[present].astype(np.float64)).ravel(), exact[present].ravel()
-            )
+            total.add(final.apply(wide), exact[..., : source.dims].ravel())
+
+
+def _wide(p: Bits16, v: Bits16, reference: Ints) -> Floats:
+    """Return what `AlignedColumns.values` does, with p aligned to 24 bits, before its rounding."""
+    columns = columns_of(Numerics(variant=Variant.ALIGNED))
+    target = PROBABILITY_REFERENCE + columns.fold(p, v, reference)
+    a = align_to(p[:, None], target, WIDE_MAGNITUDE_BITS).astype(np.float64)
+    b, _ = align_block(v.reshape(*v.shape[:2], -1, LANES), FP16_MAGNITUDE_BITS)
+    # Exact in float64: up to 2**13 tokens, a row's sum is below 2**53.
+    sums = a @ b.swapaxes(1, 2).astype(np.float64)
+    point = VALUES_POINT + WIDE_MAGNITUDE_BITS - FP16_MAGNITUDE_BITS
+    result = np.ldexp(sums, reference.swapaxes(1, 2)[..., None] - point).swapaxes(1, 2)
+    return result.reshape(*p.shape[:2], -1)

@@ -213,11 +213,19 @@ VARIANTS = (
         compute=lambda operands: aligned(operands, x_bits=ONE_CASCADE_MAGNITUDE_BITS),
     ),
     Variant(
-        key="aligned-24",
+        key="aligned-24-kv",
         label="aligned once, 24-bit K and V",
         formats=(Format.FP16,),
         compute=lambda operands: aligned(
             operands, x_bits=FP16_MAGNITUDE_BITS, y_bits=WIDE_MAGNITUDE_BITS
+        ),
+    ),
+    Variant(
+        key="aligned-24-qp",
+        label="aligned once, 24-bit q and p",
+        formats=(Format.FP16,),
+        compute=lambda operands: aligned(
+            operands, x_bits=WIDE_MAGNITUDE_BITS, y_bits=FP16_MAGNITUDE_BITS
         ),
     ),
 )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
 from torch import Tensor
 
 from hwroute.models.train.config import ModelShape
@@ -80,9 +80,11 @@ def save(model: RoutedLlama, folder: Path, *, seed: int, with_int4: bool) -> Non
     text = json.dumps(config(model.shape, routers=model.routers, seed=seed), indent=2)
     (folder / "config.json").write_text(text + "\n")
     master = {name: weight.half() for name, weight in model.state_dict().items()}
-    save_file(master, folder / "model.safetensors", metadata={"format": "pt"})
+    data = safetensors.save(master, metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(data)
     if with_int4:
-        save_file(int4(model), folder / "int4.safetensors", metadata={"format": INT4_FORMAT})
+        data = safetensors.save(int4(model), metadata={"format": INT4_FORMAT})
+        (folder / "int4.safetensors").write_bytes(data)
 
 
 def load(folder: Path, *, use_int4: bool = False) -> RoutedLlama:
@@ -102,7 +104,9 @@ def load(folder: Path, *, use_int4: bool = False) -> RoutedLlama:
         kv_reuse=settings["hwroute"]["kv"] == "reuse",
     )
     model = RoutedLlama(shape, routers=settings["hwroute"]["routers"])
-    tensors = load_file(folder / ("int4.safetensors" if use_int4 else "model.safetensors"))
+    tensors = safetensors.load_file(
+        folder / ("int4.safetensors" if use_int4 else "model.safetensors")
+    )
     for name in [name for name in tensors if name.endswith(".weight_q")]:
         layer = name.removesuffix(".weight_q")
         scale = tensors.pop(f"{layer}.scale").float().unsqueeze(-1)

@@ -170,7 +170,7 @@ def test_round_shift_at_its_ties() -> None:
     assert round_shift(magnitudes, 0, NEAREST).tolist() == magnitudes.tolist()
 
 
-@pytest.mark.parametrize("fraction_bits", [0, 10, 16, 24])
+@pytest.mark.parametrize("fraction_bits", [0, 16, 24])
 def test_every_fp16_becomes_the_nearest_integer(fraction_bits: int) -> None:
     result = fp16_to_int(FINITE, fraction_bits).tolist()
     # round() of a Fraction is to nearest even.
@@ -181,7 +181,7 @@ def test_every_fp16_becomes_the_nearest_integer(fraction_bits: int) -> None:
 def test_every_fp16_aligns_as_integers_say(magnitude_bits: int) -> None:
     """At each distance from the reference; the fit of the largest significands is strict."""
     for reference in (30, 24, 15, 3, 1):
-        usable = NORMAL[(NORMAL >> 10 & 31) <= reference]
+        usable = NORMAL[reference >= (NORMAL >> 10 & 31)]
         aligned = align_to(usable, np.int64(reference), magnitude_bits)
         assert np.abs(aligned).max() < 1 << magnitude_bits
         for bits, value in zip(usable.tolist(), aligned.tolist(), strict=True):
@@ -230,8 +230,9 @@ def test_fixed_point_becomes_the_nearest_fp32(value: int, exponent: int) -> None
     assert Fraction(float(result[0])) == fp32_of(value) * Fraction(2) ** exponent
 
 
-@pytest.mark.parametrize("value", [(1 << 24) + 1, (1 << 24) + 3, (1 << 41) + (1 << 17), 0, -1])
+@pytest.mark.parametrize("value", [(1 << 24) + 1, (1 << 24) + 3, (1 << 41) + (1 << 17), 0, 1])
 def test_fixed_point_ties_go_to_even(value: int) -> None:
     result = fixed_to_fp32(np.array([value, -value]), np.array([0, 0]))
     assert [Fraction(float(part)) for part in result] == [fp32_of(value), fp32_of(-value)]
-    assert np.signbit(result[value >= 0 :: 2]).tolist() == [value != 0] * 1
+    # Zero is +0 whatever led to it.
+    assert np.signbit(result).tolist() == [False, value != 0]

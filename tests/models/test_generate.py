@@ -105,8 +105,14 @@ def test_a_bad_prompt_is_refused(golden: Golden, prompt: Any, count: int, messag
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_layers": 2}, r"kv\.max_layers must be at least 3 \(the layers of the model\), not 2"),
-        ({"max_tokens": 64}, r"kv\.max_tokens must be at least 70 \(prompt and generated .* not 64"),
+        (
+            {"max_layers": 2},
+            r"kv\.max_layers must be at least 3 \(the layers of the model\), not 2",
+        ),
+        (
+            {"max_tokens": 64},
+            r"kv\.max_tokens must be at least 70 \(prompt and generated .* not 64",
+        ),
     ],
 )
 def test_a_memory_that_is_too_small_is_refused(changes: dict[str, int], message: str) -> None:

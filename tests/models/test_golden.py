@@ -18,6 +18,7 @@ from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.reference import Reference
 from hwroute.models.sequence import Sequence
 from hwroute.policy import RoutingPolicy
+from hwroute.policy_parts import Site
 from hwroute.policy_terms import KVRule, Tie
 from hwroute.shape import Llama3Scaling, ModelShape
 
@@ -37,6 +38,21 @@ POLICIES = {
     )
 }
 POLICIES["evict"] = replace(POLICIES["skipgpt"], name="evict", kv=KVRule.EVICT)
+
+
+def reversed_site(name: str, first_tokens: int) -> Site:
+    """Return a site of "skipgpt" whose second logit executes, and whose first tokens do."""
+    site: Site = getattr(POLICIES["skipgpt"], name)
+    overrides = replace(site.overrides, first_tokens=first_tokens)
+    return replace(site, outcomes=site.outcomes[::-1], overrides=overrides)
+
+
+POLICIES["first-tokens"] = replace(
+    POLICIES["skipgpt"],
+    name="first-tokens",
+    attention=reversed_site("attention", 5),
+    ffn=reversed_site("ffn", 3),
+)
 DEMO = PRESETS["demo"]
 OVERPACKED = replace(DEMO, numerics=Numerics(variant=Variant.OVERPACKED))
 
@@ -248,6 +264,14 @@ def test_rows_that_skip_keep_the_bits_of_their_residual() -> None:
             out = tile.values[f"layers.{layer}.{kind}.out"]
             np.testing.assert_array_equal(out[skipped], tile.values[source][skipped])
             assert (out[~skipped] != tile.values[source][~skipped]).any()
+
+
+def test_the_first_tokens_of_a_sequence_execute_whatever_the_router_says() -> None:
+    planes = run(Golden(model("first-tokens"), DEMO), ids(30), (4, 1, 25))[1]
+    assert planes[:, 0, :5].all()
+    assert planes[:, 1, :3].all()
+    assert not planes[1:, 0, 5:].all(axis=1).any()
+    assert not planes[:, 1, 3:].all(axis=1).any()
 
 
 def test_an_overflow_is_sticky_and_named_once() -> None:

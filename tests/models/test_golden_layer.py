@@ -131,7 +131,9 @@ class Judge:
         exact = np.stack([turned.real, turned.imag], axis=-1).reshape(out[0].shape)
         # The table's own rounding: half a unit of FP16 of cosine and sine each.
         table = 1.01 * 2.0**-11 * scale * np.abs(pairs).sum(axis=-1, keepdims=True)
-        return self.elementwise(exact, out[0], np.broadcast_to(table, pairs.shape).reshape(exact.shape))
+        return self.elementwise(
+            exact, out[0], np.broadcast_to(table, pairs.shape).reshape(exact.shape)
+        )
 
     def visible(self, operation: Any, tile: Any, rows: Any) -> Any:
         entries = tile.start + len(tile.tokens)

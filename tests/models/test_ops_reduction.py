@@ -120,7 +120,9 @@ def test_masked_scores_do_not_reach_the_maximum() -> None:
     assert ceiling_of_maximum(scores, valid).tolist() == [[1], [8192]]
     valid = np.array([[True, True, False]])
     assert ceiling_of_maximum(scores, valid).tolist() == [[65504], [-5]]
-    assert ceiling_of_maximum(np.full((1, 1), LARGEST | 0x8000, np.uint16), True).tolist() == [-65504]
+    assert ceiling_of_maximum(np.full((1, 1), LARGEST | 0x8000, np.uint16), True).tolist() == [
+        -65504
+    ]
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)
@@ -132,7 +134,9 @@ def test_the_sum_of_probabilities_is_exact_and_rounded_once(p: list[int]) -> Non
     assert units == exact * 2**24
     shift = max(0, units.bit_length() - 24)
     # round() of a Fraction is to nearest even.
-    assert Fraction(float(result[0])) == round(Fraction(units, 2**shift)) * Fraction(2) ** (shift - 24)
+    assert Fraction(float(result[0])) == round(Fraction(units, 2**shift)) * Fraction(2) ** (
+        shift - 24
+    )
     order = np.random.default_rng(len(p)).permutation(len(p))
     assert sum_of_probabilities(np.array([p], np.uint16)[:, order])[0] == result[0]
 

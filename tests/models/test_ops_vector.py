@@ -158,7 +158,9 @@ def test_swiglu_saturates_and_says_so() -> None:
 
 def test_division_is_within_0_52_units_of_float64() -> None:
     rng = np.random.default_rng(5)
-    mixed = (rng.standard_normal((30, 64)) * np.exp2(rng.uniform(0, 25, (30, 1)))).astype(np.float32)
+    mixed = (rng.standard_normal((30, 64)) * np.exp2(rng.uniform(0, 25, (30, 1)))).astype(
+        np.float32
+    )
     total = np.exp2(rng.uniform(14, 30, 30)).astype(np.float32)
     bits, overflow = vector.divide(mixed, total, NEAREST)
     assert not overflow

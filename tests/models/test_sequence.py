@@ -91,7 +91,9 @@ class NaiveReuse:
             if executed[layer, 1]:
                 n = self.norm(x, prefix + "post_attention_layernorm.weight")
                 gate, up = (self.get(f"{prefix}mlp.{c}_proj.weight") @ n for c in ("gate", "up"))
-                x = x + self.get(prefix + "mlp.down_proj.weight") @ (gate / (1 + np.exp(-gate)) * up)
+                x = x + self.get(prefix + "mlp.down_proj.weight") @ (
+                    gate / (1 + np.exp(-gate)) * up
+                )
         return self.get("lm_head.weight") @ self.norm(x, "model.norm.weight")
 
 
@@ -100,7 +102,9 @@ def test_reuse_agrees_with_a_naive_network_one_token_at_a_time() -> None:
     sequence = Sequence(SHAPE)
     golden = Golden(checkpoint, DEMO)
     logits = [golden.forward(ids(count)[:11], sequence).values["logits"]]
-    logits += [golden.forward(ids(count)[n : n + 1], sequence).values["logits"] for n in range(11, 16)]
+    logits += [
+        golden.forward(ids(count)[n : n + 1], sequence).values["logits"] for n in range(11, 16)
+    ]
     naive = NaiveReuse(checkpoint)
     exact = np.array(
         [
@@ -274,5 +278,7 @@ def test_evicted_tokens_are_not_attended_to() -> None:
     for array in (spoilt.cache.keys, spoilt.cache.values):
         array[:, :, :13] = np.where(evicted, 0x5000, array[:, :, :13])
     assert evicted.any()
-    results = [golden.forward(tokens[13:], sequence).values["logits"] for sequence in (plain, spoilt)]
+    results = [
+        golden.forward(tokens[13:], sequence).values["logits"] for sequence in (plain, spoilt)
+    ]
     np.testing.assert_array_equal(*results)

@@ -128,6 +128,22 @@ def test_the_contract_states_the_maxima_that_the_sweep_holds(root: Path) -> None
     }
 
 
+def test_the_contract_quotes_the_committed_figures(root: Path) -> None:
+    text = (root / "docs" / "numerics.md").read_text(encoding="utf-8")
+    values = json.loads((root / "docs" / "results" / "numerics.json").read_text(encoding="utf-8"))
+    keys = (
+        "aligned", "tree-15", "aligned-one-cascade", "aligned-24-kv", "aligned-24-qp", "tree-22",
+    )  # fmt: skip
+    for cell in (*values["cells"], values["whole_rows"]):
+        found = {
+            row["variant"]: f"{row['sum_error_percent']['mean']:.5f}"
+            for row in cell["results"]
+            if row["final"] == "none"
+        }
+        quoted = " | ".join(found.get(key, "") for key in keys)
+        assert f"| {cell['data']} | {quoted} |" in text
+
+
 def study_command(folder: Path, out: Path, *more: str) -> Any:
     arguments = ["--out", str(out), "--model", str(folder), "--windows", "1", "--samples", "100"]
     return CliRunner().invoke(main, [*arguments, *more])

@@ -11,6 +11,7 @@ from hwroute.models.ops.columns import columns_of
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.sequence import Sequence
 from hwroute.models.study.capture import Capture, capture
+from hwroute.models.study.measure import Final
 from hwroute.models.study.rows import whole_rows
 from hwroute.models.study.sources import Matmul, Mix, Scores
 from hwroute.models.study.variants import VARIANTS, Operands
@@ -99,14 +100,59 @@ def test_scores_are_sampled_where_the_query_attends_and_heads_share_keys() -> No
     assert source.count == 4 * 3
 
 
+def test_values_are_sampled_with_the_exponents_of_their_tokens_and_the_rows_reference() -> None:
+    """Four heads on two KV heads, two rows of which the first sees one block of entries."""
+    entries, dims = 128, 128
+    p = (0x0400 + np.arange(4 * 2)).astype(np.uint16).reshape(4, 2, 1).repeat(entries, axis=2)
+    v = (0x0400 + np.arange(2 * entries * dims)).astype(np.uint16).reshape(2, entries, dims)
+    exponents = np.arange(2 * entries * 2).reshape(2, entries, 2)
+    references = 1000 + np.arange(2 * 2 * 2).reshape(2, 2, 2)
+    source = Mix(
+        p=p, v=v, exponents=exponents, references=references, last=np.array([63, 64]), dims=100
+    )
+    assert source.count == 4 * 100 * 3
+    sample = source.sample(np.random.default_rng(9), 2_000)
+    head, row = np.divmod(sample.x[:, 0].astype(int) - 0x0400, 2)
+    flat = sample.y.astype(int) - 0x0400
+    kv_head, entry, dim = flat // (entries * dims), flat // dims % entries, flat % dims
+    np.testing.assert_array_equal(kv_head, np.repeat(head[:, None] // 2, LANES, axis=1))
+    np.testing.assert_array_equal(entry - entry[:, :1], np.tile(np.arange(LANES), (2_000, 1)))
+    assert {*zip(row.tolist(), entry[:, 0].tolist(), strict=True)} == {(0, 0), (1, 0), (1, 64)}
+    assert {*dim.ravel().tolist()} == set(range(100))
+    block = dim[:, 0] // LANES
+    np.testing.assert_array_equal(
+        sample.y_reference, exponents[kv_head, entry, np.repeat(block[:, None], LANES, axis=1)]
+    )
+    assert sample.product_reference is not None
+    np.testing.assert_array_equal(
+        sample.product_reference - 30, references[kv_head[:, 0], row, block]
+    )
+
+
+def test_a_rows_reference_is_the_largest_exponent_that_it_attends_to(captured: Capture) -> None:
+    later = False
+    for source in captured.sources["values"]:
+        assert isinstance(source, Mix)
+        for row, last in enumerate(source.last.tolist()):
+            seen = source.exponents[:, : last + 1].max(axis=1)
+            np.testing.assert_array_equal(source.references[:, row], seen)
+            later |= bool((source.exponents.max(axis=1) > seen).any())
+    # Some row would have had another one, had it seen what comes after it.
+    assert later
+
+
 def test_a_text_that_is_too_short_is_refused(random_model: RandomCheckpoint) -> None:
     with pytest.raises(ValueError, match="Text must be at least 64 tokens long, not 63"):
         capture(random_model, PRESETS["demo"], [1] * 63, windows=2, window=32)
 
 
-def test_whole_rows_of_both_variants_have_the_same_exact_sums(captured: Capture) -> None:
+def test_whole_rows_of_all_variants_have_the_same_exact_sums(captured: Capture) -> None:
     cell = whole_rows(captured, (1, 2))
     for seed in (1, 2):
         exact = {t.exact for (_, _, s), t in cell.totals.items() if s == seed}
         assert len(exact) == 1
-    assert {key for key, _, _ in cell.totals} == {"tree-15", "aligned"}
+    assert {total.error for total in cell.of("exact", Final.NONE)} == {0.0}
+    for wide, default in zip(
+        cell.of("aligned-24-qp", Final.NONE), cell.of("aligned", Final.NONE), strict=True
+    ):
+        assert 0 < wide.error < default.error

@@ -112,13 +112,28 @@ def test_cascaded_overpacked_dsps_round_every_sum_of_truncated_products(format_:
         assert Fraction(float(result)) == total
 
 
+def test_cascaded_overpacked_dsps_make_ties_of_what_they_truncate() -> None:
+    """Products just above a tie whose even neighbour is below: 15 bits show the tie alone."""
+    u, w = np.meshgrid(np.arange(1024, 2048), np.arange(1024, 2048, 7))
+    product = u * w
+    above = (product >> 21 == 1) & (product >> 7 & 0x1F == 0b01000) & (product & 0x7F > 0)
+    u, w, product = u[above][:500], w[above][:500], product[above][:500]
+    x, y = np.zeros((500, LANES), np.uint16), np.zeros((500, LANES), np.uint16)
+    x[:, 5] = u.astype(np.float16).view(np.uint16)
+    y[:, 5] = w.astype(np.float16).view(np.uint16)
+    dots = Dots(format=Format.FP16, x=x, y=y)
+    np.testing.assert_array_equal(result_of("cascaded-overpacked", dots), product >> 11 << 11)
+    np.testing.assert_array_equal(result_of("cascaded-macs", dots), (product >> 11) + 1 << 11)
+
+
 @pytest.mark.parametrize(
     ("key", "format_", "x_bits", "y_bits"),
     [
         ("aligned", Format.INT4, 14, 4),
         ("aligned-one-cascade", Format.INT4, 12, 4),
         ("aligned", Format.FP16, 17, 17),
-        ("aligned-24", Format.FP16, 17, 23),
+        ("aligned-24-kv", Format.FP16, 17, 23),
+        ("aligned-24-qp", Format.FP16, 23, 17),
     ],
 )
 def test_aligned_variants_round_operands_to_the_bits_they_name(

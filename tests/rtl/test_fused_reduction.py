@@ -11,6 +11,7 @@ from hwroute.column_format import LANES
 from hwroute.models.ops import reduction as golden
 from hwroute.models.ops import router
 from hwroute.paths import build_dir
+from hwroute.rtl.emit import emit
 from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.sim.units import Run, UnitSimulation
 
@@ -160,3 +161,10 @@ def test_cycles_are_those_of_the_timing_module(simulation: UnitSimulation, tmp_p
     run = check(simulation, tmp_path / "slots", batch)
     assert np.all(np.diff(run.in_cycles["i"]) == 1)
     assert run.out_cycles["o"][-1] - run.in_cycles["i"][-1] == timing.FUSED_CYCLES
+
+
+def test_repeated_units_are_emitted_once() -> None:
+    text = emit(FusedReduction(), "fused")
+    for part in ("hwroute_block_dot", "hwroute_tile_aligner"):
+        assert text.count(f"module {part}(") == 1
+        assert text.count(f"  {part} ") == 3

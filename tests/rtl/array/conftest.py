@@ -1,15 +1,19 @@
-"""Programs for the PE array: beats and tiles in, and the rows the golden operators expect."""
+"""The PE array in Verilator, and programs for it: beats and tiles in, expected rows out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from hwroute.config import Config
+from hwroute.config import PRESETS, ArrayConfig, Config, Numerics, Variant
 from hwroute.models.ops.columns import columns_of
+from hwroute.paths import build_dir
+from hwroute.rtl.array import PEArray
 from hwroute.rtl.array_layouts import Mode
 from hwroute.rtl.column_ports import ColumnShape
+from hwroute.sim.units import Run, UnitSimulation
 
 X_FIELDS = ("mode", "lanes", "reference", "part", "slot", "first", "last", "hold")
 
@@ -47,7 +51,7 @@ class Script:
         for slot, row in zip(slots, self.golden.matmul_int4(x, values, scales), strict=True):
             self.rows.append((slot, row))
 
-    def _tile(self, vectors: Any, capacity: int, values: bool) -> None:
+    def tile(self, vectors: Any, capacity: int, values: bool) -> None:
         """Send vectors [n, 64] as one tile, closed early if they do not fill it."""
         size = self.shape.vectors
         for start in range(0, len(vectors), size):
@@ -62,7 +66,7 @@ class Script:
         tokens, blocks = len(q), q.shape[1] // 64
         for block in range(blocks):
             lanes = slice(64 * block, 64 * (block + 1))
-            self._tile(k[:, lanes], self.shape.fp16_columns, False)
+            self.tile(k[:, lanes], self.shape.fp16_columns, False)
             for token in range(tokens):
                 flags = {"first": block == 0, "last": block == blocks - 1}
                 hold = token < tokens - 1
@@ -77,7 +81,7 @@ class Script:
         starts = range(0, len(v), 64)
         padded = np.pad(p, ((0, 0), (0, padding)))
         for start in starts:
-            self._tile(v[start : start + 64], 64, True)
+            self.tile(v[start : start + 64], 64, True)
             for token in range(len(p)):
                 for part in range(parts):
                     self.beat(
@@ -119,3 +123,51 @@ class Script:
         for index, (_, row) in enumerate(self.rows):
             got = output["columns"][index, : len(row)].astype(np.uint32)
             np.testing.assert_array_equal(got, row.view(np.uint32), err_msg=f"row {index}")
+
+
+SMALL = Config(
+    name="small",
+    numerics=Numerics(variant=Variant.OVERPACKED),
+    array=ArrayConfig(columns=4, kv_vectors=2, accumulator_rows=16),
+)
+"""The overpacked variant takes long to compile: a size of its own where `demo` is slow."""
+
+
+def with_variant(name: str, variant: Variant) -> Config:
+    return replace(PRESETS[name], numerics=Numerics(variant=variant))
+
+
+CONFIGS = [
+    pytest.param(PRESETS["demo"], id="demo-aligned"),
+    pytest.param(SMALL, id="small-overpacked"),
+    pytest.param(PRESETS["mid"], id="mid-aligned", marks=pytest.mark.slow),
+    pytest.param(
+        with_variant("demo", Variant.OVERPACKED), id="demo-overpacked", marks=pytest.mark.slow
+    ),
+]
+
+
+class Bench:
+    """An array in Verilator."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.simulation = UnitSimulation(PEArray(config), folder=build_dir())
+        self.aligned = config.numerics.variant is Variant.ALIGNED
+
+    def script(self) -> Script:
+        return Script(self.config)
+
+    def run(self, script: Script, folder: Any, **options: Any) -> Run:
+        """Run and compare every row."""
+        rows = {"o": len(script.rows)}
+        run = self.simulation.run(
+            script.inputs(), rows, folder=folder, max_cycles=100_000, **options
+        )
+        script.check(run.outputs["o"])
+        return run
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def bench(request) -> Bench:
+    return Bench(request.param)

@@ -1,0 +1,44 @@
+"""``hwroute verilog``: emit the units."""
+
+from pathlib import Path
+
+import click
+
+from hwroute.cli.options import config_option, json_option
+from hwroute.cli.output import emit, progress
+from hwroute.config import Config
+from hwroute.errors import InputError, nearest
+
+
+@click.command(epilog="Example: hwroute verilog -o build/verilog -c demo --unit router")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write.",
+)
+@click.option("--unit", "units", multiple=True, show_default="all", help="Unit; may be repeated.")
+@config_option
+@json_option
+def verilog(output: Path, units: tuple[str, ...], config: Config, as_json: bool) -> None:
+    """Write the Verilog of the units, the same text every time."""
+    from hwroute.rtl.units import UNITS
+    from hwroute.rtl.verilog_folder import write
+
+    for unit in units:
+        if unit not in UNITS:
+            known = list(UNITS)
+            raise InputError(
+                f"--unit must be one of {', '.join(known)}, not {unit!r}{nearest(unit, known)}"
+            )
+    with progress("emitting", 1) as advance:
+        emission = write(config, output, units or list(UNITS))
+        advance(1)
+    lines = [f"{name}: {count} modules" for name, count in emission.modules.items()]
+    emit(
+        {"files": emission.files, "modules": emission.modules},
+        "\n".join([*lines, f"written to {output}"]),
+        as_json=as_json,
+        config=config,
+    )

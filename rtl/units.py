@@ -1,0 +1,26 @@
+"""The units of the machine by name."""
+
+from collections.abc import Callable
+
+from amaranth.lib import wiring
+
+from hwroute.config import Config
+from hwroute.rtl.array import PEArray
+from hwroute.rtl.fused_reduction import FusedReduction
+from hwroute.rtl.kv_scheduler import KVScheduler
+from hwroute.rtl.reduction import RowReduction
+from hwroute.rtl.router import RouterUnit
+
+UNITS: dict[str, Callable[[Config], wiring.Component]] = {
+    "array": PEArray,
+    "fused-reduction": lambda _config: FusedReduction(),
+    "reduction": lambda _config: RowReduction(),
+    "router": lambda config: RouterUnit(config.kv),
+    "kv": lambda config: KVScheduler(config.kv),
+}
+"""What `hwroute verilog` emits and `hwroute sim` replays on."""
+
+
+def module_name(unit: str) -> str:
+    """Return the name of a unit's top Verilog module."""
+    return f"hwroute_{unit.replace('-', '_')}"

@@ -1,0 +1,136 @@
+"""The history buffer gives every port and bank the data of the entries in their order."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+from numpy.typing import NDArray
+
+from hwroute import timing
+from hwroute.config import PRESETS, KVConfig
+from hwroute.kv import KVOp
+from hwroute.models.ops.kv import KVRequest
+from hwroute.paths import build_dir
+from hwroute.rtl.emit import emit
+from hwroute.rtl.kv_buffer import KVHistoryBuffer, KVPasses
+from hwroute.rtl.kv_layouts import order_layout
+from hwroute.sim.replay_kv import replay
+from hwroute.sim.units import Run, UnitSimulation
+
+from .kv_bench import decode_log
+
+CONFIG: KVConfig = replace(
+    PRESETS["demo"].kv, buffer_tokens=16, entry_beats=3, beat_bits=128, max_tokens=64
+)
+
+
+class PassesAndBuffer(wiring.Component):
+    """Orders in, data out: what stands behind the scheduler."""
+
+    def __init__(self, config: KVConfig):
+        self.config = config
+        self._buffer = KVHistoryBuffer(config)
+        members = dict(self._buffer.signature.members)
+        members["i"] = In(stream.Signature(order_layout(config)))
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.buffer = buffer = self._buffer
+        m.submodules.passes = passes = KVPasses(self.config)
+        connect(m, flipped(self.i), passes.i)
+        connect(m, passes.o, buffer.i)
+        m.d.comb += buffer.beats.eq(self.beats)
+        for number in range(self.config.hbm_ports):
+            connect(m, flipped(getattr(self, f"hbm_{number}")), getattr(buffer, f"hbm_{number}"))
+            connect(m, getattr(buffer, f"port_{number}"), flipped(getattr(self, f"port_{number}")))
+        for number in range(self.config.buffer_banks):
+            connect(m, getattr(buffer, f"bank_{number}"), flipped(getattr(self, f"bank_{number}")))
+        return m
+
+
+@pytest.fixture(scope="module")
+def simulation() -> UnitSimulation:
+    return UnitSimulation(PassesAndBuffer(CONFIG), folder=build_dir())
+
+
+def entry_data(row: list[int], value: int, beats: int) -> NDArray[np.int64]:
+    """Return the beats [beats, 2] of K or V of an entry: no two beats of a run are equal."""
+    _, token, _, source = row[:4]
+    base = (source << 32) | (token << 16) | (value << 12)
+    first = base + 2 * np.arange(beats, dtype=np.int64)
+    return np.stack([first, ~first], axis=1)
+
+
+def streams(log: list[KVRequest], beats: int) -> dict[str, NDArray[np.int64]]:
+    """Return what every port and bank gives for the attentions of a log."""
+    parts: dict[str, list[NDArray[np.int64]]] = {
+        **{f"port_{number}": [] for number in range(CONFIG.hbm_ports)},
+        **{f"bank_{number}": [] for number in range(CONFIG.buffer_banks)},
+    }
+    for request in log:
+        if request.op is KVOp.ATTEND and request.record is not None:
+            for value in (0, 1):
+                for row in request.record.tolist():
+                    name = f"bank_{row[7]}" if row[2] else f"port_{row[4]}"
+                    parts[name].append(entry_data(row, value, beats))
+    empty = np.zeros((0, 2), np.int64)
+    return {name: np.concatenate([empty, *part]) for name, part in parts.items()}
+
+
+def run(
+    simulation: UnitSimulation, log: list[KVRequest], beats: int, stall: float, folder: Path
+) -> Run:
+    """Run the attentions of a log and compare every beat."""
+    expected = streams(log, beats)
+    inputs = {"i": replay(log).outputs["o"]}
+    inputs |= {f"hbm_{n}": expected[f"port_{n}"] for n in range(CONFIG.hbm_ports)}
+    got = simulation.run(
+        inputs,
+        {name: len(part) for name, part in expected.items()},
+        folder=folder,
+        settings={"beats": beats},
+        stall=stall,
+        seed=5,
+    )
+    for name, part in expected.items():
+        assert np.array_equal(got.outputs[name], part), name
+    return got
+
+
+@pytest.mark.cpp
+@pytest.mark.parametrize("beats", [1, 3])
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("skip", [0.0, 0.25, 0.5])
+def test_every_beat_of_a_decode_comes_from_where_the_order_says(
+    simulation: UnitSimulation, tmp_path: Path, skip: float, stall: float, beats: int
+) -> None:
+    log = decode_log(CONFIG, tokens=40, layers=6, skip=skip, seed=21)
+    hits = sum(
+        int(r.record[:, 2].sum()) for r in log if r.op is KVOp.ATTEND and r.record is not None
+    )
+    assert (hits > 100) == (skip > 0)
+    run(simulation, log, beats, stall, tmp_path)
+
+
+@pytest.mark.cpp
+def test_a_port_gives_a_beat_a_cycle_and_adds_the_stated_latency(
+    simulation: UnitSimulation, tmp_path: Path
+) -> None:
+    log = decode_log(CONFIG, tokens=60, layers=1, skip=0.0, seed=22)
+    got = run(simulation, log[-1:], 3, 0.0, tmp_path)
+    for number in range(CONFIG.hbm_ports):
+        entered, left = got.in_cycles[f"hbm_{number}"], got.out_cycles[f"port_{number}"]
+        assert set((left - entered).tolist()) == {timing.KV_PORT_CYCLES}
+    assert min(np.diff(entered)) == 1
+
+
+def test_the_buffer_is_written_at_full_size() -> None:
+    text = emit(KVHistoryBuffer(PRESETS["u280"].kv), "kv_buffer")
+    assert "module kv_buffer(" in text
+    assert "hwroute_ram" in text
