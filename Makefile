@@ -10,11 +10,14 @@ ifneq ($(words $(wildcard hwroute/rtl/. hwroute/sim/. hwroute/models/.)),3)
 $(error hwroute/{rtl,sim,models} must link to folders: git config core.symlinks true && git checkout -- hwroute)
 endif
 
+# Tests and replays run side by side; a thread a process is faster than threads that wait.
+export OPENBLAS_NUM_THREADS := 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # `make test` ends with the summary of its tests, also under -j.
 .NOTPARALLEL:
-.PHONY: help setup sim test lint test-fast test-cpp test-slow clean
+.PHONY: help setup sim test lint test-fast test-cpp test-slow bench results verilog clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -47,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt setup.py
 	@touch $@
 
 sim: setup ## generate text, replay its operations on the RTL in Verilator, compare every bit
-	$(BIN)/hwroute sim --prompt "To be, or not to be" -n 16
+	$(BIN)/hwroute sim --prompt "First Citizen:" -n 16
 
 test: lint ## lint, then every test but the slow ones
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
@@ -65,6 +68,16 @@ test-cpp: setup ## tests that build a simulator with the C++ compiler
 
 test-slow: setup ## full geometry and exhaustive tests
 	$(BIN)/pytest -m slow
+
+bench: setup ## speeds of the golden model, nothing passes or fails
+	$(BIN)/python -m hwroute.models.bench
+
+results: setup ## rewrite docs/results: the model's quality, the numerics study
+	$(BIN)/python -m hwroute.models.quality --out docs/results
+	$(BIN)/python -m hwroute.models.study --out docs/results
+
+verilog: setup ## Verilog of every unit at demo size, in build/verilog
+	$(BIN)/hwroute verilog --output build/verilog --config demo
 
 clean: ## remove what runs and tests wrote; .venv stays
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -73,6 +73,8 @@ ARRAY_INTEGER_CYCLES = 1
 """Integer accumulation of probabilities times values, before the conversion."""
 ARRAY_BEAT_DISTANCE = FLOAT_ADD_CYCLES + 1
 """Cycles from one beat to the next that adds to the same accumulator row."""
+ARRAY_OUTPUT_CYCLES = 2
+"""The queue of finished rows."""
 
 
 def array_column_cycles(*, aligned: bool) -> int:
@@ -88,9 +90,6 @@ def array_cycles(*, aligned: bool) -> int:
     accumulate = FLOAT_MULTIPLY_CYCLES + FLOAT_ADD_CYCLES
     return array_column_cycles(aligned=aligned) + convert + accumulate + ARRAY_OUTPUT_CYCLES
 
-
-ARRAY_OUTPUT_CYCLES = 2
-"""The queue of finished rows."""
 
 # KV scheduler and history buffer: hwroute.rtl.kv_scheduler, hwroute.rtl.kv_buffer. A request's
 # cycles run from the acceptance of the one before to its own.
@@ -115,7 +114,7 @@ def kv_scan_cycles(tokens: int) -> int:
 
     Only where the buffer is valid; PREPARE takes 1 cycle otherwise.
     """
-    return tokens + 2
+    return tokens + 1
 
 
 def kv_queued_cycles(entries: int, rounds: int) -> int:

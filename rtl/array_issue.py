@@ -85,7 +85,7 @@ class BeatIssue(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         x, beat = self.x.payload, self.beat
-        aligned = ColumnShape.of(self.config).aligned
+        shape = ColumnShape.of(self.config)
         writing = StructLayout({"valid": 1, "slot": slot_bits(self.config)})
         past = [Signal(writing, name=f"past_{age}") for age in range(1, ARRAY_BEAT_DISTANCE)]
         m.d.sync += [
@@ -102,11 +102,11 @@ class BeatIssue(wiring.Component):
             self.x.ready.eq(available & ~waits),
             beat.valid.eq(self.x.valid & self.x.ready),
             beat.fp16.eq(x.mode != Mode.INT4),
-            beat.integer.eq((x.mode == Mode.VALUES) & Const(int(aligned))),
+            beat.integer.eq((x.mode == Mode.VALUES) & Const(int(shape.aligned))),
             beat.scores.eq(x.mode == Mode.SCORES),
             *(getattr(beat, name).eq(x[name]) for name in ("first", "last", "slot", "reference")),
             beat.weights.eq(self.weights_read),
-            beat.kernel.eq(Cat(x.part, self.kernels_read)),
+            beat.kernel.eq(shape.address(self.kernels_read, x.part)),
             self.weights_pop.eq(beat.valid & ~beat.fp16 & ~x.hold),
             self.kernels_pop.eq(beat.valid & beat.fp16 & ~x.hold),
         ]

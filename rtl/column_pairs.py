@@ -43,7 +43,6 @@ class ColumnPairs(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         self.shape = shape = ColumnShape.of(config)
-        groups = max(shape.groups, shape.fp16_columns // shape.vectors)
         reads = CASCADE_LANES if shape.aligned else 1
         bits = shape.operand_bits
         control = control_layout(config.array.accumulator_rows)
@@ -54,8 +53,8 @@ class ColumnPairs(wiring.Component):
                 "weights": In(w_payload(config)),
                 "kernel_write": In(1),
                 "kernel_values": In(1),
-                "kernel_group": In(range(groups)),
-                "kernel_part": In(range(shape.parts)),
+                "kernel_group": In(shape.group_bits),
+                "kernel_part": In(shape.part_bits),
                 "kernel_tile": In(range(shape.tiles)),
                 "operands": In(ArrayLayout(ArrayLayout(bits, LANES), shape.vectors)),
                 "exponents": In(ArrayLayout(5, shape.vectors)),
@@ -108,7 +107,7 @@ class ColumnPairs(wiring.Component):
             sums.scales_write.eq(self.weights_write),
             sums.scales_row.eq(self.weights_row),
             sums.scales.eq(Cat(self.weights.scales[column] for column in columns)),
-            pair.kernel_row.eq(Cat(self.kernel_part, self.kernel_tile)),
+            pair.kernel_row.eq(shape.address(self.kernel_tile, self.kernel_part)),
             pair.kernel_values.eq(self.kernel_values),
             Value.cast(pair.kernel_vector).eq(Value.cast(self.operands[index % shape.vectors])),
         ]
@@ -129,4 +128,6 @@ class ColumnPairs(wiring.Component):
         shape = self.shape
         dims = [part * shape.fp16_columns + column for part in range(shape.parts)]
         elements = [Value.cast(self.operands[vector][dim % LANES]) for dim in dims]
+        if len(elements) == 1:
+            return elements[0]
         return Cat(elements).word_select(self.kernel_part, shape.operand_bits)

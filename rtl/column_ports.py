@@ -7,7 +7,7 @@ the first of the two in the aligned variant and from both in the overpacked one.
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Value, signed
 from amaranth.lib import memory
 from amaranth.lib.data import ArrayLayout, StructLayout
 from amaranth.lib.wiring import In, Out
@@ -66,8 +66,8 @@ class ColumnShape:
 
     @property
     def part_bits(self) -> int:
-        """Bits of a part's number."""
-        return (self.parts - 1).bit_length()
+        """Bits of a part's number; one where there is only one, since no signal has none."""
+        return max(1, (self.parts - 1).bit_length())
 
     @property
     def tiles(self) -> int:
@@ -78,6 +78,16 @@ class ColumnShape:
     def kernel_bits(self) -> int:
         """Bits of the address of a part of a tile: the tile above the part."""
         return (self.tiles * self.parts - 1).bit_length()
+
+    @property
+    def group_bits(self) -> int:
+        """Bits of the number of a beat in a tile of K or V."""
+        groups = max(self.groups, self.fp16_columns // self.vectors)
+        return max(1, (groups - 1).bit_length())
+
+    def address(self, tile: Value, part: Value) -> Value:
+        """Return the address of a part of a tile."""
+        return Cat(part, tile) if self.parts > 1 else tile
 
     @property
     def operand_bits(self) -> int:

@@ -9,7 +9,7 @@ the last cycle, so lane i of a cascade takes its operands i cycles after lane 0.
 from enum import Enum
 from typing import Any
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Value
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Signal, Value
 
 A_BITS, B_BITS, C_BITS, D_BITS, P_BITS = 27, 18, 48, 27, 48
 """Widths of the operands: the pre-adder takes the lower 27 bits of port A."""
@@ -120,9 +120,8 @@ def dsp48e2(
             Const(0b100, 3), Const(0, 1) if subtract is None else subtract, Const(0, 1)
         ),
         "o_P": p,
+        "o_PCOUT": Signal(P_BITS, name="open") if pcout is None else pcout,
     }
-    if pcout is not None:
-        ports["o_PCOUT"] = pcout
     ports |= {f"i_{name}": Const(1, 1) for name in _ENABLES}
     ports |= {f"i_{name}": Const(0, bits) for name, bits in _ZEROS.items()}
     ports |= {f"p_{name}": value for name, value in _ATTRIBUTES.items()}

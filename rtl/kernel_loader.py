@@ -53,7 +53,6 @@ class KernelLoader(wiring.Component):
     def __init__(self, shape: ColumnShape):
         self.shape = shape
         operands = ArrayLayout(ArrayLayout(shape.operand_bits, LANES), shape.vectors)
-        groups = max(shape.groups, shape.fp16_columns // shape.vectors)
         super().__init__(
             {
                 "kv": In(stream.Signature(kernel_payload(shape))),
@@ -62,8 +61,8 @@ class KernelLoader(wiring.Component):
                 "filled": Out(1),
                 "write": Out(1),
                 "values": Out(1),
-                "group": Out(range(groups)),
-                "part": Out(range(shape.parts)),
+                "group": Out(shape.group_bits),
+                "part": Out(shape.part_bits),
                 "operands": Out(operands),
                 "exponents": Out(ArrayLayout(5, shape.vectors)),
             }
@@ -72,7 +71,7 @@ class KernelLoader(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         payload = self.kv.payload
-        group, pace = Signal.like(self.group), Signal(range(self.shape.parts))
+        group, pace = Signal(self.shape.group_bits), Signal(self.shape.part_bits)
         column_groups = self.shape.fp16_columns // self.shape.vectors
         ends = Signal()
         taken = Signal()
@@ -94,7 +93,7 @@ class KernelLoader(wiring.Component):
             m.d.sync += pace.eq(self.shape.parts - 1)
         with m.Elif(pace.any()):
             m.d.sync += pace.eq(pace - 1)
-        beat = StructLayout({"values": 1, "ends": 1, "group": self.group.shape()})
+        beat = StructLayout({"values": 1, "ends": 1, "group": self.shape.group_bits})
         at = Signal(beat)
         m.d.comb += [at.values.eq(payload.values), at.ends.eq(ends), at.group.eq(group)]
         self._write(m, *self._align(m, taken, at))

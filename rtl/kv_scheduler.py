@@ -276,7 +276,7 @@ class KVScheduler(wiring.Component):
             self._token.eq(self._next_token),
             self._next_token.eq(self._next_token + more),
         ]
-        with m.If(~more & ~self._looked):
+        with m.If(~more):
             m.next = "ROUND"
             with m.If(request.op == KVOp.PREPARE):
                 m.d.comb += self.i.ready.eq(1)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwroute.config import KVConfig
 from hwroute.errors import CheckFailedError
 from hwroute.kv import ORDER_FIELDS, KVOp
-from hwroute.models.ops.kv import KVRequest
+from hwroute.models.ops.kv import KVMemory, KVRequest
 
 Streams = dict[str, dict[str, NDArray[np.int64]]]
 
@@ -68,6 +69,38 @@ class KVReplay:
             if not np.array_equal(request.record, answer):
                 raise CheckFailedError(_difference(number, request, request.record, answer))
         return compared
+
+
+def decode_log(
+    config: KVConfig, *, tokens: int, layers: int, skip: float, seed: int, evict: float = 0.0
+) -> list[KVRequest]:
+    """Record a decode of `tokens` tokens over `layers` layers with seeded random masks.
+
+    Parameters
+    ----------
+    skip
+        Chance that a token skips the attention of a layer after layer 0.
+    evict
+        Chance that it is evicted there instead of reusing the entry of the layer before.
+    seed
+        Of the masks, and of half of the attentions being prepared, a fifth of those wrongly.
+    """
+    rng = np.random.default_rng(seed)
+    log: list[KVRequest] = []
+    memory = KVMemory(config, log)
+    memory.reset()
+    for token in range(tokens):
+        for layer in range(layers):
+            if layer and rng.random() < skip:
+                (memory.evict if rng.random() < evict else memory.skip)(layer, token)
+                memory.invalidate()
+                continue
+            memory.write(layer, token)
+            ahead = layer + 1 < layers
+            if rng.random() < 0.5:
+                memory.prepare(layer, token, ahead != (rng.random() < 0.2))
+            memory.attend(layer, token, ahead)
+    return log
 
 
 def replay(requests: Sequence[KVRequest]) -> KVReplay:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from hwroute.checkpoint import Tokenizer
 from hwroute.cli.options import (
     check_prompt,
     config_option,
@@ -30,6 +31,11 @@ from hwroute.config import Config
 @routing_options
 @click.option("--skips", is_flag=True, help="Draw which token executed which sub-layer.")
 @click.option(
+    "--skip-picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the same as a PNG or SVG file.",
+)
+@click.option(
     "--trace",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a record of every operation (golden).",
@@ -45,13 +51,15 @@ def generate(
     routing: bool,
     kv: Any,
     skips: bool,
+    skip_picture: Path | None,
     trace: Path | None,
     config: Config,
     as_json: bool,
 ) -> None:
     """Continue a prompt and say what was skipped."""
     from hwroute import api
-    from hwroute.skip_map import printable, skip_map, skip_rates
+    from hwroute.skip_map import skip_map, skip_rates
+    from hwroute.skip_picture import save_skip_picture
 
     check_prompt(prompt, prompt_ids)
     checkpoint = api.load(model)
@@ -77,12 +85,13 @@ def generate(
         f"{rates['attention']:.1%} of attention and {rates['ffn']:.1%} of FFN sub-layers]"
     )
     lines += [f"[saturated at 65504: {name}]" for name in result.overflowed]
-    if skips:
+    if skips or skip_picture:
         processed = [*result.prompt_ids, *result.token_ids][: result.executed.shape[2]]
-        tokenizer = checkpoint.tokenizer
-        characters = tokenizer.decode(processed) if tokenizer else "?" * len(processed)
-        columns = printable(characters) if len(characters) == len(processed) else None
-        lines += ["", skip_map(result.executed, columns or ["?"] * len(processed))]
+        columns = _columns(checkpoint.tokenizer, processed)
+        if skips:
+            lines += ["", skip_map(result.executed, columns)]
+        if skip_picture:
+            save_skip_picture(result.executed, columns, len(result.prompt_ids), skip_picture)
     emit(
         {
             "prompt_ids": result.prompt_ids,
@@ -97,3 +106,11 @@ def generate(
         config=config,
         model_hash=checkpoint.hash,
     )
+
+
+def _columns(tokenizer: Tokenizer | None, ids: list[int]) -> list[str]:
+    """Return one printable character a token, a question mark where there is none."""
+    from hwroute.skip_map import printable
+
+    texts = [tokenizer.decode([token]) if tokenizer else "?" for token in ids]
+    return [printable(text)[0] if len(text) == 1 else "?" for text in texts]

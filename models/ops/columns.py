@@ -10,7 +10,7 @@ from hwroute.models.ops.column_aligned import AlignedColumns
 from hwroute.models.ops.column_base import Columns, PreparedWeights
 from hwroute.models.ops.column_overpacked import OverpackedColumns
 
-__all__ = ["AlignedColumns", "Columns", "PreparedWeights", "OverpackedColumns", "columns_of"]
+__all__ = ["AlignedColumns", "Columns", "OverpackedColumns", "PreparedWeights", "columns_of"]
 
 
 def columns_of(numerics: Numerics) -> Columns:

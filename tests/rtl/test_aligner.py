@@ -43,7 +43,7 @@ class Aligners(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        en = advance(m, self.i, self.o, ALIGNER_CYCLES)
+        en, _ = advance(m, self.i, self.o, ALIGNER_CYCLES)
         m.submodules.broadcast = broadcast = BlockAligner(broadcast=True)
         m.submodules.plain = plain = BlockAligner()
         i, o = self.i.payload, self.o.payload

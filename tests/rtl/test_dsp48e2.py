@@ -227,7 +227,7 @@ class Unmodelled(wiring.Component):
 def test_the_model_refuses_what_it_does_not_model(changes, message, tmp_path):
     unit = UnitSimulation(Unmodelled(changes), folder=build_dir())
     with pytest.raises(HwrouteError, match=message):
-        unit.run({"i": {"": np.zeros(4, int)}}, {"o": 4}, folder=tmp_path)
+        unit.run({"i": np.zeros(4, int)}, {"o": 4}, folder=tmp_path)
 
 
 def test_operands_of_a_wrong_width_are_refused():

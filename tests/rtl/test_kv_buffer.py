@@ -19,10 +19,8 @@ from hwroute.paths import build_dir
 from hwroute.rtl.emit import emit
 from hwroute.rtl.kv_buffer import KVHistoryBuffer, KVPasses
 from hwroute.rtl.kv_layouts import order_layout
-from hwroute.sim.replay_kv import replay
+from hwroute.sim.replay_kv import decode_log, replay
 from hwroute.sim.units import Run, UnitSimulation
-
-from .kv_bench import decode_log
 
 CONFIG: KVConfig = replace(
     PRESETS["demo"].kv, buffer_tokens=16, entry_beats=3, beat_bits=128, max_tokens=64

@@ -14,10 +14,8 @@ from hwroute.models.ops.kv import KVMemory, KVRequest
 from hwroute.paths import build_dir
 from hwroute.rtl.emit import emit
 from hwroute.rtl.kv_scheduler import KVScheduler
-from hwroute.sim.replay_kv import replay
+from hwroute.sim.replay_kv import decode_log, replay
 from hwroute.sim.units import UnitSimulation
-
-from .kv_bench import decode_log
 
 DEMO = replace(PRESETS["demo"].kv, buffer_tokens=16)
 """Too small a buffer for the longer runs, so that capacity is exceeded."""

@@ -34,7 +34,9 @@ class Script:
 
     def beat(self, mode: Mode, lanes: Any, slot: int, **flags: int) -> None:
         defaults = {"reference": 0, "part": 0, "first": 1, "last": 1, "hold": 0}
-        self.x.append(defaults | {"mode": mode.value, "lanes": lanes, "slot": slot} | flags)
+        self.x.append(
+            defaults | {"mode": mode.value, "lanes": np.array(lanes), "slot": slot} | flags
+        )
 
     def int4(self, x: Any, values: Any, scales: Any, slots: list[int] | None = None) -> None:
         """Multiply x [T, K] by weights [columns, K]: tiles outside, tokens inside."""

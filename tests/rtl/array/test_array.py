@@ -164,6 +164,20 @@ def test_integers_are_added_to_a_row_every_cycle_and_floats_at_a_distance(bench,
 
 
 @pytest.mark.cpp
+def test_keys_load_a_beat_a_cycle_and_values_a_part_a_cycle(bench, tmp_path):
+    rng = np.random.default_rng(37)
+    script = bench.script()
+    shape = script.shape
+    script.scores(spread(rng, (1, 64)), spread(rng, (shape.fp16_columns, 64)))
+    keys = shape.fp16_columns // shape.vectors
+    v = spread(rng, (64, 64))
+    script.values(probabilities(rng, 1, 64), v, [reference_of(script, v)])
+    starts = bench.run(script, tmp_path).in_cycles["kv"]
+    assert set(np.diff(starts[: keys + 1]).tolist()) == {1}
+    assert set(np.diff(starts[keys:]).tolist()) == {shape.parts}
+
+
+@pytest.mark.cpp
 def test_the_order_of_tokens_changes_no_bit_of_aligned_values(bench, tmp_path):
     rng = np.random.default_rng(36)
     v = spread(rng, (100, 64))
