@@ -31,10 +31,14 @@ class Divergence:
     theirs: str
 
     def __str__(self) -> str:
+        return self.describe("first", "second")
+
+    def describe(self, ours: str, theirs: str) -> str:
+        """Return one line that calls the two sides by their names."""
         where = ", ".join(str(part) for part in self.index)
         return (
             f"operation {self.id} ({self.operation}), {self.output}[{where}]: "
-            f"{self.ours} against {self.theirs}"
+            f"{ours} {self.ours}, {theirs} {self.theirs}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,11 +130,15 @@ def compare_records(ours: Record, theirs: Record) -> Divergence | None:
             return differ(name, (), *sides)
     pairs += [(name, array, theirs.outputs[name]) for name, array in ours.outputs.items()]
     for name, a, b in pairs:
-        if a.shape != b.shape or a.dtype != b.dtype:
+        if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
             return differ(name, (), f"{a.dtype} {a.shape}", f"{b.dtype} {b.shape}")
-        index = first_difference(a, b)
+        shared = min(len(a), len(b))
+        index = first_difference(a[:shared], b[:shared])
         if index is not None:
             return differ(name, index, show(a[index]), show(b[index]))
+        if len(a) != len(b):
+            sides = ("absent", "present") if len(a) == shared else ("present", "absent")
+            return differ(name, (shared,), *sides)
     return None
 
 

@@ -223,6 +223,16 @@ class Config:
     array: ArrayConfig = field(default_factory=ArrayConfig)
     kv: KVConfig = field(default_factory=KVConfig)
 
+    def __post_init__(self) -> None:
+        halved = 2 if self.numerics.variant is Variant.ALIGNED else 1
+        parts = self.numerics.block * halved // self.array.columns
+        _require(
+            parts <= self.array.accumulator_rows,
+            "array.accumulator_rows",
+            f"at least {parts}, one for each part of a tile of V with {self.array.columns} columns",
+            self.array.accumulator_rows,
+        )
+
 
 PRESETS = {
     preset.name: preset

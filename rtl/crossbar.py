@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Assert, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -28,7 +28,7 @@ class KVPort(wiring.Component):
     push, keep, bank : ``In``, queue an entry, and where it is kept
     room : ``Out(1)``
     granted : ``In``, one bit for each bank: it takes this port's data now
-    step : ``Out(1)``, a beat passes
+    writing : ``Out``, one bit for each bank: a beat passes that it keeps
     i, o : streams of beats
     """
 
@@ -42,7 +42,7 @@ class KVPort(wiring.Component):
                 "bank": In(bits(config.buffer_banks)),
                 "room": Out(1),
                 "granted": In(config.buffer_banks),
-                "step": Out(1),
+                "writing": Out(config.buffer_banks),
                 "i": In(stream.Signature(beat_layout(config))),
                 "o": Out(stream.Signature(beat_layout(config))),
             }
@@ -54,18 +54,20 @@ class KVPort(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=width, depth=QUEUE_DEPTH)
         keep, bank = queue.r_data[0], queue.r_data[1:]
         beat = Signal(range(self.config.entry_beats))
+        step = Signal()
         free = ~keep | self.granted.bit_select(bank, 1)
         m.d.comb += [
             self.room.eq(queue.w_rdy),
             queue.w_en.eq(self.push),
             queue.w_data.eq(Cat(self.keep, self.bank)),
             self.i.ready.eq(queue.r_rdy & free & (~self.o.valid | self.o.ready)),
-            self.step.eq(self.i.valid & self.i.ready),
-            queue.r_en.eq(self.step & (beat == self.beats - 1)),
+            step.eq(self.i.valid & self.i.ready),
+            self.writing.eq((step & keep) << bank),
+            queue.r_en.eq(step & (beat == self.beats - 1)),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.step):
+        with m.If(step):
             m.d.sync += [
                 self.o.valid.eq(1),
                 self.o.payload.eq(self.i.payload),
@@ -77,11 +79,13 @@ class KVPort(wiring.Component):
 def connect_crossbar(m: Module, ports: list[KVPort], banks: list[KVBank]) -> None:
     """Let every bank take the data of the port that its next write names."""
     beats = Array([port.i.payload for port in ports])
-    steps = Cat(port.step for port in ports)
-    for bank in banks:
+    for number, bank in enumerate(banks):
+        # A granted port may still be busy with an entry before the one that this bank keeps.
+        writing = Cat(port.writing[number] for port in ports)
         m.d.comb += [
             bank.write_data.eq(beats[bank.grant_port]),
-            bank.write_en.eq(bank.grant & steps.bit_select(bank.grant_port, 1)),
+            bank.write_en.eq(writing.any()),
+            Assert(writing == (bank.write_en << bank.grant_port)),
         ]
     for number, port in enumerate(ports):
         m.d.comb += port.granted.eq(Cat(bank.grant & (bank.grant_port == number) for bank in banks))

@@ -54,7 +54,7 @@ class KVHistoryBuffer(wiring.Component):
         taken = Signal()
         room = Signal()
         m.d.comb += [
-            room.eq(Cat(part.room for part in (*ports, *banks)).all()),
+            room.eq(Cat([port.room for port in ports], [bank.room for bank in banks]).all()),
             self.i.ready.eq(room),
             taken.eq(self.i.valid & room & ~entry.end),
             miss.eq(taken & ~entry.hit),

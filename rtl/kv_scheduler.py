@@ -2,17 +2,16 @@
 
 from typing import Any
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.config import KVConfig
 from hwroute.kv import KVOp
 from hwroute.rtl.kv_directory import KVDirectory
+from hwroute.rtl.kv_keeper import KVKeeper
 from hwroute.rtl.kv_layouts import bits, order_layout, request_layout, slot_layout
-from hwroute.rtl.kv_places import KVPlaces
 from hwroute.rtl.kv_queues import KVQueues, QueueKind
-from hwroute.rtl.ram import Ram
 from hwroute.rtl.select import lowest_set
 
 
@@ -48,7 +47,7 @@ class KVScheduler(wiring.Component):
             }
         )
         self._directory = KVDirectory(config)
-        self._places = KVPlaces(config)
+        self._keeper = KVKeeper(config)
         self._queues = KVQueues(config)
         layer, count = bits(config.max_layers), bits(config.max_tokens + 1)
         # What the buffer was filled for; what PREPARE has scanned.
@@ -59,32 +58,17 @@ class KVScheduler(wiring.Component):
         self._next_token = Signal(count)
         self._token = Signal(bits(config.max_tokens))
         self._looked = Signal()
-        # The round: what it may still serve, how many writes are left, and its next queue.
+        # The round: what it may still serve, and its next queue.
         self._banks_open = Signal(config.buffer_banks)
         self._ports_open = Signal(config.hbm_ports)
-        self._writes_left = Signal(range(config.buffer_write_ports + 1))
-        self._first = Signal()
         self._begun = Signal()
         self._queue = Signal.like(self._queues.queue)
-        # What the token that was looked up comes to.
         self._look = Signal()
-        self._location = Signal(
-            data.StructLayout(
-                {"held": 1, "bank": bits(config.buffer_banks), "place": bits(config.bank_places)}
-            )
-        )
-        # `_hit` and `_keep` have signals of their own: a combinational block of emitted Verilog
-        # must not read a part of the variable that it writes.
-        self._served = Signal(order_layout(config))
-        self._hit = Signal()
-        self._keep = Signal()
-        self._serve = Signal()
-        self._drop = Signal()
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.directory = self._directory
-        m.submodules.places = self._places
+        m.submodules.keeper = keeper = self._keeper
         m.submodules.queues = self._queues
         connect(m, flipped(self.slots), self._directory.slots)
         request = self.i.payload
@@ -95,11 +79,16 @@ class KVScheduler(wiring.Component):
             self._directory.token.eq(look_at),
             self._directory.look.eq(self._look),
             self._queues.queue.eq(self._queue),
+            keeper.look_at.eq(look_at),
+            keeper.look.eq(self._look),
+            keeper.token.eq(self._token),
+            keeper.entry.eq(self._directory.entry),
+            keeper.wish.eq(self._directory.reused & request.look_ahead),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        self._locate(m, look_at)
-        self._describe(m)
+        with m.If(keeper.serve):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(keeper.served)]
         choice = self._choose(m)
         with m.FSM(name="schedule"):
             with m.State("IDLE"):
@@ -117,9 +106,9 @@ class KVScheduler(wiring.Component):
                 m.next = "SERVE"
             with m.State("SERVE"), m.If(~self.o.valid | self.o.ready):
                 m.d.comb += [
-                    self._serve.eq(1),
+                    self._keeper.serve.eq(1),
                     self._queues.pop.eq(1),
-                    self._hit.eq(self._queue.kind == QueueKind.HELD),
+                    self._keeper.hit.eq(self._queue.kind == QueueKind.HELD),
                 ]
                 m.next = "ROUND"
                 with m.If(choice):
@@ -134,68 +123,16 @@ class KVScheduler(wiring.Component):
                 m.next = "IDLE"
         return m
 
-    def _locate(self, m: Module, look_at: Signal) -> None:
-        """Keep where in the buffer each token is."""
-        depth = self.config.max_tokens
-        row = self._location.shape()
-        m.submodules.locations = locations = Ram(row, depth)
-        m.d.comb += [
-            locations.read_addr.eq(look_at),
-            locations.read_en.eq(self._look),
-            self._location.eq(locations.read_data),
-            locations.write_addr.eq(self._token),
-            locations.write_data.held.eq(self._keep & ~self._drop),
-            locations.write_data.bank.eq(self._served.bank),
-            locations.write_data.place.eq(self._served.place),
-            locations.write_en.eq(self._serve | self._drop),
-        ]
-
-    def _describe(self, m: Module) -> None:
-        """Say what becomes of the token that was looked up; send it and keep books on `_serve`."""
-        entry, served, places = self._directory.entry, self._served, self._places
-        hit, keep = self._hit, self._keep
-        wish = self._directory.reused & self.i.payload.look_ahead
-        m.d.comb += [
-            served.first.eq(self._first),
-            served.token.eq(self._token),
-            served.source_layer.eq(entry.source_layer),
-            served.port.eq(entry.port),
-            served.slot.eq(entry.slot),
-            keep.eq(wish & (hit | places.offer)),
-            served.hit.eq(hit),
-            served.keep.eq(keep),
-            places.give_bank.eq(self._location.bank),
-            places.give_place.eq(self._location.place),
-            places.give.eq(self._serve & hit & ~wish),
-            places.take.eq(self._serve & ~hit & keep),
-        ]
-        with m.If(hit):
-            m.d.comb += [
-                served.bank.eq(self._location.bank),
-                served.place.eq(self._location.place),
-            ]
-        with m.Elif(keep):
-            m.d.comb += [served.bank.eq(places.bank), served.place.eq(places.place)]
-        with m.If(self._serve):
-            m.d.sync += [
-                self.o.valid.eq(1),
-                self.o.payload.eq(served),
-                self._first.eq(0),
-                self._writes_left.eq(self._writes_left - places.take),
-                Assert(~hit | self._location.held),
-                Assert(~places.take | (self._writes_left != 0)),
-            ]
-
     def _choose(self, m: Module) -> Any:
         """Choose the queue that the round serves next, while one is served or a round opened.
 
         Returns whether there is one.
         """
         banks, queues = self.config.buffer_banks, self._queues
-        opening = self._places.begin_round
+        opening = self._keeper.begin_round
         spent, keep = Signal(name="spent"), Signal.like(queues.keep, name="may_keep")
         m.d.comb += [
-            spent.eq(~opening & (self._writes_left == self._places.take)),
+            spent.eq(~opening & self._keeper.spent),
             keep.eq(queues.keep & ~spent.replicate(len(keep))),
         ]
         held = queues.held & (self._banks_open | opening.replicate(banks))
@@ -205,7 +142,7 @@ class KVScheduler(wiring.Component):
         number = Signal(len(self._queue.number), name="number")
         m.d.comb += number.eq(Mux(is_bank, choice.number, choice.number - banks))
         wanted = Mux(keep.bit_select(number, 1), QueueKind.KEEP, QueueKind.REST)
-        with m.If(self._serve | opening):
+        with m.If(self._keeper.serve | opening):
             m.d.sync += [
                 self._queue.number.eq(number),
                 self._queue.kind.eq(Mux(is_bank, QueueKind.HELD, wanted)),
@@ -229,14 +166,14 @@ class KVScheduler(wiring.Component):
                 m.d.sync += [filled.valid.eq(0), scanned.valid.eq(0)]
             with m.Case(KVOp.PREPARE, KVOp.ATTEND):
                 with m.If(usable & ~ready):
-                    m.d.comb += [self._queues.clear.eq(1), self._places.clear_load.eq(1)]
+                    m.d.comb += [self._queues.clear.eq(1), self._keeper.clear_load.eq(1)]
                     m.next = "SCAN"
                 with m.Elif(request.op == KVOp.PREPARE):
                     m.d.comb += self.i.ready.eq(1)
                 with m.Elif(usable):
                     m.next = "ROUND"
                 with m.Else():
-                    m.d.comb += self._places.clear.eq(1)
+                    m.d.comb += self._keeper.clear.eq(1)
                     m.d.sync += self._begun.eq(0)
                     m.next = "WALK"
                     with m.If(request.token == 0):
@@ -254,10 +191,9 @@ class KVScheduler(wiring.Component):
     def _scan(self, m: Module, look_at: Signal) -> None:
         """Put every token into the queue of its bank or port, one a cycle."""
         request, queues = self.i.payload, self._queues
-        entry, location = self._directory.entry, self._location
+        entry, location = self._directory.entry, self._keeper.location
         more = self._next_token != request.token
         held = location.held & (self._token < self._filled.count)
-        wish = self._directory.reused & request.look_ahead
         m.d.comb += [
             look_at.eq(self._next_token),
             self._look.eq(more),
@@ -265,11 +201,10 @@ class KVScheduler(wiring.Component):
             queues.append.eq(self._looked & entry.valid),
             queues.queue.number.eq(Mux(held, location.bank, entry.port)),
             queues.queue.kind.eq(
-                Mux(held, QueueKind.HELD, Mux(wish, QueueKind.KEEP, QueueKind.REST))
+                Mux(held, QueueKind.HELD, Mux(self._keeper.wish, QueueKind.KEEP, QueueKind.REST))
             ),
-            self._places.count.eq(queues.append & held & wish),
-            self._places.count_bank.eq(location.bank),
-            self._drop.eq(self._looked & ~entry.valid),
+            self._keeper.count.eq(queues.append & held & self._keeper.wish),
+            self._keeper.drop.eq(self._looked & ~entry.valid),
         ]
         m.d.sync += [
             self._looked.eq(more),
@@ -290,12 +225,10 @@ class KVScheduler(wiring.Component):
 
     def _open_round(self, m: Module) -> None:
         """Begin a round: every bank and port may serve one entry."""
-        m.d.comb += self._places.begin_round.eq(1)
+        m.d.comb += self._keeper.begin_round.eq(1)
         m.d.sync += [
             self._banks_open.eq(-1),
             self._ports_open.eq(-1),
-            self._writes_left.eq(self.config.buffer_write_ports),
-            self._first.eq(1),
         ]
 
     def _pick(self, m: Module, look_at: Signal) -> None:
@@ -311,18 +244,17 @@ class KVScheduler(wiring.Component):
     def _check(self, m: Module) -> None:
         """Serve a token in order, or begin a round where its port or the writes are used up."""
         entry, request = self._directory.entry, self.i.payload
-        wish = self._directory.reused & request.look_ahead
         open_port = self._ports_open.bit_select(entry.port, 1)
-        fits = self._begun & open_port & ~(wish & (self._writes_left == 0))
+        fits = self._begun & open_port & ~(self._keeper.wish & self._keeper.spent)
         done = Signal()
         with m.If(~entry.valid):
-            m.d.comb += [self._drop.eq(1), done.eq(1)]
+            m.d.comb += [self._keeper.drop.eq(1), done.eq(1)]
         with m.Elif(~fits):
             self._open_round(m)
             m.d.sync += self._begun.eq(1)
             m.next = "WALK"
         with m.Elif(~self.o.valid | self.o.ready):
-            m.d.comb += [self._serve.eq(1), done.eq(1)]
+            m.d.comb += [self._keeper.serve.eq(1), done.eq(1)]
             m.d.sync += self._ports_open.bit_select(entry.port, 1).eq(0)
         with m.If(done):
             m.d.sync += self._token.eq(self._token + 1)
@@ -332,7 +264,7 @@ class KVScheduler(wiring.Component):
 
     def _end(self, m: Module) -> None:
         """Mark the end of the order; say what the buffer holds now."""
-        request, end = self.i.payload, Signal.like(self._served)
+        request, end = self.i.payload, Signal.like(self._keeper.served)
         m.d.comb += [end.end.eq(1), self.i.ready.eq(1)]
         m.d.sync += [
             self.o.valid.eq(1),

@@ -30,7 +30,7 @@ def least(m: Module, able: Value, keys: Sequence[Value], name: str) -> Choice:
         if len(level) % 2:
             level.append(level[-1]._replace(any=Const(0, 1)))
         level = [
-            _better(m, *level[start : start + 2], f"{name}_{step}_{start}")
+            _better(m, level[start], level[start + 1], f"{name}_{step}_{start}")
             for start in range(0, len(level), 2)
         ]
         step += 1

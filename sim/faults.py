@@ -85,11 +85,11 @@ FAULTS = {
             value="{} ^ 9'd1",
         ),
         Fault(
-            name="kv-slot",
+            name="kv-port",
             unit="kv",
-            summary="entries are written to the neighbour of their slot",
+            summary="the count by which tokens are dealt to the HBM ports is off by one",
             module=r"\.directory",
-            register="slots__payload",
+            register="dealt[dealt_write__addr]",
             value="{} ^ 1'd1",
         ),
     )

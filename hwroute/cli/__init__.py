@@ -47,9 +47,8 @@ COMMANDS = {
 @click.version_option(__version__, message="hwroute %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
-    r"""Design, verify and evaluate overlays for language models that skip computation.
+    """Design, verify and evaluate overlays for language models that skip computation.
 
-    \b
     Exit codes: 0 fine, 1 the check failed, 2 the input is wrong,
     3 a tool is missing, 70 a bug in hwroute, 130 interrupted.
     """

@@ -106,7 +106,9 @@ def sim(
         unit, first = divergences[0]
         where = build_dir / "waves" / unit / "dump.vcd"
         again = reproduce_command(model, ids, job, first)
-        raise CheckFailedError(f"unit {unit}, {first}; waves: {where} after: {again}")
+        raise CheckFailedError(
+            f"unit {unit}, {first.describe('golden', 'RTL')}; waves in {where} after: {again}"
+        )
 
 
 def _fields(result: "Simulation", text: str | None) -> dict[str, Any]:

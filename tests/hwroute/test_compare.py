@@ -56,7 +56,7 @@ def test_one_flipped_bit_is_named_with_place_and_values() -> None:
         theirs="0x4201 (3.00195)",
     )
     assert str(result.first) == (
-        "operation 2 (layers.0.ffn.down), down[1, 0]: 0x4200 (3) against 0x4201 (3.00195)"
+        "operation 2 (layers.0.ffn.down), down[1, 0]: first 0x4200 (3), second 0x4201 (3.00195)"
     )
     assert result.first.to_dict()["index"] == [1, 0]
 

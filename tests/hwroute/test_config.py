@@ -140,3 +140,10 @@ def test_corners_that_are_allowed() -> None:
     assert KVConfig(buffer_tokens=32, max_layers=256, max_tokens=64).bank_places == 2
     assert Numerics(group=64, variant=Variant.OVERPACKED).group == 64
     assert ArrayConfig(columns=2, kv_vectors=1).columns == 2
+
+
+def test_rows_that_do_not_hold_a_tile_of_v_are_refused() -> None:
+    array = ArrayConfig(columns=4, kv_vectors=2, accumulator_rows=16)
+    with pytest.raises(ValueError, match=r"array.accumulator_rows must be at least 32, .*, not 16"):
+        Config(name="narrow", array=array)
+    Config(name="narrow", numerics=Numerics(variant=Variant.OVERPACKED), array=array)

@@ -62,7 +62,7 @@ def entry_data(row: list[int], value: int, beats: int) -> NDArray[np.int64]:
     _, token, _, source = row[:4]
     base = (source << 32) | (token << 16) | (value << 12)
     first = base + 2 * np.arange(beats, dtype=np.int64)
-    return np.stack([first, ~first], axis=1)
+    return np.stack([first, (1 << 62) - 1 - first], axis=1)
 
 
 def streams(log: list[KVRequest], beats: int) -> dict[str, NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from hwroute.sim.faults import FAULTS, Fault
 SMALL = """
 base = "demo"
 [array]
-columns = 2
+columns = 8
 kv_vectors = 1
 """
 """An array that builds quickly; geometry changes no bit."""
@@ -75,7 +75,9 @@ def test_a_planted_fault_fails_and_is_named(fault: Fault, small: str) -> None:
     assert "MISMATCH" in result.stdout
     (line,) = result.stderr.splitlines()
     found = re.search(
-        r"unit (\S+), operation (\d+) \((\S+)\), (\S+)\[([\d, ]+)\]: 0x\w+ \(.+\) against 0x", line
+        r"unit (\S+), operation (\d+) \((\S+)\), (\S+)\[([\d, ]+)\]: "
+        r"golden (0x\w+ \(.+\)|absent), RTL (0x\w+ \(.+\)|present);",
+        line,
     )
     assert found, line
     assert found[1] == fault.unit
