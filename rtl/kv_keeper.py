@@ -43,7 +43,8 @@ class KVKeeper(wiring.Component):
     served : ``Out``, its part of the order
     serve : ``In(1)``, it is served so
     drop : ``In(1)``, it has no entry
-    spent : ``Out(1)``, the round has no write left, one in this cycle included
+    full : ``Out(1)``, the round has no write left
+    spent : ``Out(1)``, it has none left after this cycle
     """
 
     def __init__(self, config: KVConfig):
@@ -60,6 +61,7 @@ class KVKeeper(wiring.Component):
                 "wish": In(1),
                 "hit": In(1),
                 "served": Out(order_layout(config)),
+                "full": Out(1),
                 "spent": Out(1),
             }
         )
@@ -84,6 +86,7 @@ class KVKeeper(wiring.Component):
             places.take.eq(self.serve & ~self.hit & keep),
             keep.eq(self.wish & (self.hit | places.offer)),
             where.held.eq(keep & ~self.drop),
+            self.full.eq(writes_left == 0),
             self.spent.eq(writes_left == places.take),
         ]
         with m.If(self.hit):

@@ -11,8 +11,8 @@ from hwroute.kv import KVOp
 from hwroute.rtl.kv_directory import KVDirectory
 from hwroute.rtl.kv_keeper import KVKeeper
 from hwroute.rtl.kv_layouts import bits, order_layout, request_layout, slot_layout
+from hwroute.rtl.kv_picker import KVPicker
 from hwroute.rtl.kv_queues import KVQueues, QueueKind
-from hwroute.rtl.select import lowest_set
 
 
 class KVScheduler(wiring.Component):
@@ -48,6 +48,7 @@ class KVScheduler(wiring.Component):
         )
         self._directory = KVDirectory(config)
         self._keeper = KVKeeper(config)
+        self._picker = KVPicker(config)
         self._queues = KVQueues(config)
         layer, count = bits(config.max_layers), bits(config.max_tokens + 1)
         # What the buffer was filled for; what PREPARE has scanned.
@@ -58,17 +59,14 @@ class KVScheduler(wiring.Component):
         self._next_token = Signal(count)
         self._token = Signal(bits(config.max_tokens))
         self._looked = Signal()
-        # The round: what it may still serve, and its next queue.
-        self._banks_open = Signal(config.buffer_banks)
-        self._ports_open = Signal(config.hbm_ports)
         self._begun = Signal()
-        self._queue = Signal.like(self._queues.queue)
         self._look = Signal()
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.directory = self._directory
         m.submodules.keeper = keeper = self._keeper
+        m.submodules.picker = picker = self._picker
         m.submodules.queues = self._queues
         connect(m, flipped(self.slots), self._directory.slots)
         request = self.i.payload
@@ -78,7 +76,14 @@ class KVScheduler(wiring.Component):
             self._directory.layer.eq(request.layer),
             self._directory.token.eq(look_at),
             self._directory.look.eq(self._look),
-            self._queues.queue.eq(self._queue),
+            self._queues.queue.eq(picker.queue),
+            picker.begin_round.eq(keeper.begin_round),
+            picker.held.eq(self._queues.held),
+            picker.keep.eq(self._queues.keep),
+            picker.rest.eq(self._queues.rest),
+            picker.spent.eq(keeper.spent),
+            picker.choose.eq(keeper.serve | keeper.begin_round),
+            picker.port.eq(self._directory.entry.port),
             keeper.look_at.eq(look_at),
             keeper.look.eq(self._look),
             keeper.token.eq(self._token),
@@ -89,18 +94,16 @@ class KVScheduler(wiring.Component):
             m.d.sync += self.o.valid.eq(0)
         with m.If(keeper.serve):
             m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(keeper.served)]
-        choice = self._choose(m)
         with m.FSM(name="schedule"):
             with m.State("IDLE"):
                 self._idle(m)
             with m.State("SCAN"):
                 self._scan(m, look_at)
             with m.State("ROUND"):
-                self._open_round(m)
-                with m.If(choice):
+                m.d.comb += keeper.begin_round.eq(1)
+                m.next = "END"
+                with m.If(picker.any):
                     m.next = "PICK"
-                with m.Else():
-                    m.next = "END"
             with m.State("PICK"):
                 self._pick(m, look_at)
                 m.next = "SERVE"
@@ -108,10 +111,10 @@ class KVScheduler(wiring.Component):
                 m.d.comb += [
                     self._keeper.serve.eq(1),
                     self._queues.pop.eq(1),
-                    self._keeper.hit.eq(self._queue.kind == QueueKind.HELD),
+                    self._keeper.hit.eq(picker.queue.kind == QueueKind.HELD),
                 ]
                 m.next = "ROUND"
-                with m.If(choice):
+                with m.If(picker.any):
                     m.next = "PICK"
             with m.State("WALK"):
                 m.d.comb += [look_at.eq(self._token), self._look.eq(1)]
@@ -122,32 +125,6 @@ class KVScheduler(wiring.Component):
                 self._end(m)
                 m.next = "IDLE"
         return m
-
-    def _choose(self, m: Module) -> Any:
-        """Choose the queue that the round serves next, while one is served or a round opened.
-
-        Returns whether there is one.
-        """
-        banks, queues = self.config.buffer_banks, self._queues
-        opening = self._keeper.begin_round
-        spent, keep = Signal(name="spent"), Signal.like(queues.keep, name="may_keep")
-        m.d.comb += [
-            spent.eq(~opening & self._keeper.spent),
-            keep.eq(queues.keep & ~spent.replicate(len(keep))),
-        ]
-        held = queues.held & (self._banks_open | opening.replicate(banks))
-        ports = (queues.rest | keep) & (self._ports_open | opening.replicate(len(keep)))
-        choice = lowest_set(m, Cat(held, ports), "next")
-        is_bank = choice.number < banks
-        number = Signal(len(self._queue.number), name="number")
-        m.d.comb += number.eq(Mux(is_bank, choice.number, choice.number - banks))
-        wanted = Mux(keep.bit_select(number, 1), QueueKind.KEEP, QueueKind.REST)
-        with m.If(self._keeper.serve | opening):
-            m.d.sync += [
-                self._queue.number.eq(number),
-                self._queue.kind.eq(Mux(is_bank, QueueKind.HELD, wanted)),
-            ]
-        return choice.any
 
     def _idle(self, m: Module) -> None:
         """Take a request: updates at once, the others to their states."""
@@ -223,39 +200,31 @@ class KVScheduler(wiring.Component):
                 ]
                 m.next = "IDLE"
 
-    def _open_round(self, m: Module) -> None:
-        """Begin a round: every bank and port may serve one entry."""
-        m.d.comb += self._keeper.begin_round.eq(1)
-        m.d.sync += [
-            self._banks_open.eq(-1),
-            self._ports_open.eq(-1),
-        ]
-
     def _pick(self, m: Module, look_at: Signal) -> None:
         """Look up the head of the chosen queue, and close its bank or port for this round."""
         head = self._queues.head
-        m.d.comb += [look_at.eq(head), self._look.eq(1), self._queues.look.eq(1)]
+        m.d.comb += [
+            look_at.eq(head),
+            self._look.eq(1),
+            self._queues.look.eq(1),
+            self._picker.close.eq(1),
+        ]
         m.d.sync += self._token.eq(head)
-        with m.If(self._queue.kind == QueueKind.HELD):
-            m.d.sync += self._banks_open.bit_select(self._queue.number, 1).eq(0)
-        with m.Else():
-            m.d.sync += self._ports_open.bit_select(self._queue.number, 1).eq(0)
 
     def _check(self, m: Module) -> None:
         """Serve a token in order, or begin a round where its port or the writes are used up."""
         entry, request = self._directory.entry, self.i.payload
-        open_port = self._ports_open.bit_select(entry.port, 1)
-        fits = self._begun & open_port & ~(self._keeper.wish & self._keeper.spent)
+        keeper = self._keeper
+        fits = self._begun & self._picker.port_open & ~(keeper.wish & keeper.full)
         done = Signal()
         with m.If(~entry.valid):
-            m.d.comb += [self._keeper.drop.eq(1), done.eq(1)]
+            m.d.comb += [keeper.drop.eq(1), done.eq(1)]
         with m.Elif(~fits):
-            self._open_round(m)
+            m.d.comb += keeper.begin_round.eq(1)
             m.d.sync += self._begun.eq(1)
             m.next = "WALK"
         with m.Elif(~self.o.valid | self.o.ready):
-            m.d.comb += [self._keeper.serve.eq(1), done.eq(1)]
-            m.d.sync += self._ports_open.bit_select(entry.port, 1).eq(0)
+            m.d.comb += [keeper.serve.eq(1), self._picker.close_port.eq(1), done.eq(1)]
         with m.If(done):
             m.d.sync += self._token.eq(self._token + 1)
             m.next = "WALK"
@@ -264,11 +233,11 @@ class KVScheduler(wiring.Component):
 
     def _end(self, m: Module) -> None:
         """Mark the end of the order; say what the buffer holds now."""
-        request, end = self.i.payload, Signal.like(self._keeper.served)
-        m.d.comb += [end.end.eq(1), self.i.ready.eq(1)]
+        request = self.i.payload
+        m.d.comb += self.i.ready.eq(1)
         m.d.sync += [
             self.o.valid.eq(1),
-            self.o.payload.eq(end),
+            self.o.payload.eq(order_layout(self.config).const({"end": 1})),
             self._filled.valid.eq(request.look_ahead),
             self._filled.layer.eq(request.layer + 1),
             self._filled.count.eq(request.token),

@@ -3,8 +3,10 @@
 Results leave in the order of the beats that end their rows; each schedule says where they belong.
 """
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import product
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from hwroute.rtl.column_ports import ColumnShape
 LANES = 64
 X_FIELDS = ("mode", "reference", "part", "slot", "first", "last", "hold")
 Array = NDArray[Any]
+T = TypeVar("T")
 
 
 @dataclass
@@ -84,29 +87,26 @@ class Scheduler:
         of columns are open at once, so that no beat waits for the row before it.
         """
         columns = self.shape.columns
-        tiles = -(-len(values) // columns)
+        tiles = range(-(-len(values) // columns))
         blocks = x.shape[1] // LANES
         per_scale = scales.shape[1] / blocks
-        token_step = min(len(x), self.rows)
-        tile_step = max(1, self.rows // token_step)
-        for tile_start in range(0, tiles, tile_step):
-            group = range(tile_start, min(tiles, tile_start + tile_step))
-            for token_start in range(0, len(x), token_step):
-                tokens = range(token_start, min(len(x), token_start + token_step))
-                for block in range(blocks):
-                    lanes = slice(block * LANES, (block + 1) * LANES)
-                    for place, tile in enumerate(group):
-                        part = slice(tile * columns, (tile + 1) * columns)
-                        self._weights(values[part, lanes], scales[part, int(block * per_scale)])
-                        for token in tokens:
-                            last = block == blocks - 1
-                            slot = place * len(tokens) + token - token_start
-                            self.beats.beat(
-                                x[token, lanes], Mode.INT4, slot=slot, first=block == 0,
-                                last=last, hold=token != tokens[-1],
-                            )  # fmt: skip
-                            if last:
-                                self._place(owner, (token, part))
+        token_groups = _chunks(range(len(x)), self.rows)
+        tile_groups = _chunks(tiles, max(1, self.rows // len(token_groups[0])))
+        for group, tokens in product(tile_groups, token_groups):
+            for block, (place, tile) in product(range(blocks), enumerate(group)):
+                lanes = slice(block * LANES, (block + 1) * LANES)
+                part = slice(tile * columns, (tile + 1) * columns)
+                self._weights(values[part, lanes], scales[part, int(block * per_scale)])
+                for index, token in enumerate(tokens):
+                    self._beat(
+                        (owner, (token, part)),
+                        x[token, lanes],
+                        Mode.INT4,
+                        slot=place * len(tokens) + index,
+                        first=block == 0,
+                        last=block == blocks - 1,
+                        hold=token != tokens[-1],
+                    )
 
     def _weights(self, values: Array, scales: Array) -> None:
         tile = np.zeros((self.shape.columns, LANES), np.int8)
@@ -125,21 +125,22 @@ class Scheduler:
         padded = np.zeros((rows, heads, keys.shape[2]), np.uint16)
         padded[..., :width] = q
         for kv_head, entries in enumerate(keys):
-            queries = [(row, kv_head * shared + i) for i in range(shared) for row in range(rows)]
-            for chunk in _chunks(queries, self.rows):
-                for start in range(0, len(entries), columns):
-                    part = slice(start, start + columns)
-                    for block in range(blocks):
-                        lanes = slice(block * LANES, (block + 1) * LANES)
-                        self.beats.kernel(entries[part, lanes], self.shape, values=False)
-                        for slot, (row, head) in enumerate(chunk):
-                            last = block == blocks - 1
-                            self.beats.beat(
-                                padded[row, head, lanes], Mode.SCORES, slot=slot,
-                                first=block == 0, last=last, hold=slot < len(chunk) - 1,
-                            )  # fmt: skip
-                            if last:
-                                self._place(owner, (row, head, part))
+            chunks = _chunks(_queries(rows, shared, kv_head), self.rows)
+            for chunk, start in product(chunks, range(0, len(entries), columns)):
+                part = slice(start, start + columns)
+                for block in range(blocks):
+                    lanes = slice(block * LANES, (block + 1) * LANES)
+                    self.beats.kernel(entries[part, lanes], self.shape, values=False)
+                    for slot, (row, head) in enumerate(chunk):
+                        self._beat(
+                            (owner, (row, head, part)),
+                            padded[row, head, lanes],
+                            Mode.SCORES,
+                            slot=slot,
+                            first=block == 0,
+                            last=block == blocks - 1,
+                            hold=slot < len(chunk) - 1,
+                        )
 
     def values(self, owner: int, p: Array, values: Array, reference: Array, width: int) -> None:
         """FP16 p [rows, heads, entries] by values [kv_heads, entries, padded d]: a lane an entry.
@@ -147,36 +148,43 @@ class Scheduler:
         reference: biased exponents [kv_heads, rows, blocks]; width: dimensions of a head.
         """
         rows, heads, entries = p.shape
-        shared = heads // len(values)
-        tiles = range(0, entries, LANES)
-        padded = np.zeros((rows, heads, len(tiles) * LANES), np.uint16)
+        shared, columns = heads // len(values), self.shape.fp16_columns
+        starts = range(0, entries, LANES)
+        padded = np.zeros((rows, heads, len(starts) * LANES), np.uint16)
         padded[..., :entries] = p
-        for kv_head, vectors in enumerate(values):
-            queries = [(row, kv_head * shared + i) for i in range(shared) for row in range(rows)]
-            for block in range(vectors.shape[1] // LANES):
-                dimensions = min(LANES, width - block * LANES)
-                parts = -(-dimensions // self.shape.fp16_columns)
-                for chunk in _chunks(queries, self.rows // parts):
-                    for start in tiles:
-                        tile = vectors[start : start + LANES, block * LANES : (block + 1) * LANES]
-                        self.beats.kernel(tile, self.shape, values=True)
-                        beats = [(part, query) for part in range(parts) for query in chunk]
-                        for slot, (part, (row, head)) in enumerate(beats):
-                            last = start == tiles[-1]
-                            self.beats.beat(
-                                padded[row, head, start : start + LANES], Mode.VALUES, slot=slot,
-                                part=part, reference=int(reference[kv_head, row, block]),
-                                first=start == 0, last=last, hold=slot < len(beats) - 1,
-                            )  # fmt: skip
-                            if last:
-                                at = block * LANES + part * self.shape.fp16_columns
-                                self._place(
-                                    owner, (row, head, slice(at, at + self.shape.fp16_columns))
-                                )
+        for (kv_head, vectors), base in product(enumerate(values), range(0, width, LANES)):
+            parts = range(-(-min(LANES, width - base) // columns))
+            chunks = _chunks(_queries(rows, shared, kv_head), self.rows // len(parts))
+            for chunk, start in product(chunks, starts):
+                lanes = slice(start, start + LANES)
+                self.beats.kernel(vectors[lanes, base : base + LANES], self.shape, values=True)
+                for slot, (part, (row, head)) in enumerate(product(parts, chunk)):
+                    at = base + part * columns
+                    self._beat(
+                        (owner, (row, head, slice(at, at + columns))),
+                        padded[row, head, lanes],
+                        Mode.VALUES,
+                        slot=slot,
+                        part=part,
+                        reference=int(reference[kv_head, row, base // LANES]),
+                        first=start == 0,
+                        last=start == starts[-1],
+                        hold=slot < len(parts) * len(chunk) - 1,
+                    )
 
-    def _place(self, owner: int, where: tuple[Any, ...]) -> None:
-        self.beats.places.append((owner, where))
+    def _beat(
+        self, place: tuple[int, tuple[Any, ...]], lanes: Array, mode: Mode, **fields: int
+    ) -> None:
+        """Append a beat, and where its row goes if it ends one."""
+        self.beats.beat(lanes, mode, **fields)
+        if fields["last"]:
+            self.beats.places.append(place)
 
 
-def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+def _queries(rows: int, shared: int, kv_head: int) -> list[tuple[int, int]]:
+    """Return (row, head) of every query that reads a KV head."""
+    return [(row, kv_head * shared + index) for index in range(shared) for row in range(rows)]
+
+
+def _chunks(items: SequenceOf[T], size: int) -> list[SequenceOf[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]

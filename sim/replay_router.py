@@ -48,10 +48,16 @@ class RouterReplay:
         commands: dict[str, list[int]] = {
             name: []
             for name in (
-                "layer", "sublayer", "base", "count", "decision", "execute", "tie_executes",
+                "layer",
+                "sublayer",
+                "base",
+                "count",
+                "decision",
+                "execute",
+                "tie_executes",
                 "forced",
             )
-        }  # fmt: skip
+        }
         token, logit, last = [], [], []
         for item in self.operations:
             rule, layer = item.operation.decision, item.operation.layer

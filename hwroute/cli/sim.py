@@ -87,9 +87,14 @@ def sim(
     )
     with progress("simulating units", 2 * WORKERS) as advance:
         result = api.simulate(
-            checkpoint, job, config=config, routing=routing, kv=kv, folder=build_dir,
+            checkpoint,
+            job,
+            config=config,
+            routing=routing,
+            kv=kv,
+            folder=build_dir,
             progress=advance,
-        )  # fmt: skip
+        )
     tokenizer = checkpoint.tokenizer
     text = tokenizer.decode(result.generation.token_ids) if tokenizer else None
     divergences = result.divergences
