@@ -1,20 +1,16 @@
 """KV directory, rounds and history buffer keep their contract (docs/kv.md)."""
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwroute.config import PRESETS, KVConfig
 from hwroute.kv import ORDER_FIELDS, KVOp
 from hwroute.models.ops.kv import KVMemory, KVRequest
-from hwroute.models.ops.kv_directory import NO_ENTRY, Entry, KVDirectory, Slot
+from hwroute.models.ops.kv_directory import NO_ENTRY, Entry, KVDirectory
 from hwroute.models.ops.kv_rounds import HistoryBuffer, Round, Served, rounds_to_records
 
 DEMO = PRESETS["demo"].kv
@@ -66,27 +62,6 @@ class Checker:
                 self.contents[entry.bank, entry.place] = (entry.token, entry.source_layer)
 
 
-def test_tokens_of_a_layer_are_dealt_in_turn_and_slots_of_a_port_in_order() -> None:
-    directory = KVDirectory(DEMO)
-    assert [directory.write(0, token) for token in range(5)] == [
-        Slot(0, 0), Slot(1, 0), Slot(2, 0), Slot(3, 0), Slot(0, 1)
-    ]  # fmt: skip
-    assert [directory.write(1, token) for token in (1, 2)] == [Slot(1, 1), Slot(2, 1)]
-    assert directory.slots_used() == 7
-
-
-def test_a_skipping_token_has_what_it_had_at_the_last_layer_that_it_executed() -> None:
-    directory = KVDirectory(DEMO)
-    directory.write(0, 0)
-    directory.write(0, 1)
-    directory.skip(1, 1)
-    directory.skip(2, 1)
-    assert directory.entry(2, 1) == directory.entry(0, 1) == Entry(True, 0, 1, 0)
-    assert directory.entry(1, 1).source_layer == 0
-    directory.write(1, 0)
-    assert directory.reused(1, 2).tolist() == [False, True]
-
-
 def test_an_evicted_token_takes_no_part() -> None:
     memory = KVMemory(DEMO)
     for token in range(3):
@@ -96,49 +71,6 @@ def test_an_evicted_token_takes_no_part() -> None:
     memory.attend(0, 3, True)
     served = [entry.token for entries in memory.attend(1, 3, False) for entry in entries]
     assert served == [0, 2]
-
-
-def test_slots_never_run_out_within_the_context() -> None:
-    config = replace(DEMO, max_tokens=64, max_layers=5)
-    directory = KVDirectory(config)
-    slots = [
-        directory.write(layer, token)
-        for token in range(config.max_tokens)
-        for layer in range(config.max_layers)
-    ]
-    assert len(set(slots)) == len(slots)
-    assert max(slot.slot for slot in slots) == config.port_slots - 1
-
-
-def test_reset_frees_every_slot() -> None:
-    memory = KVMemory(DEMO)
-    memory.write(0, 0)
-    memory.reset()
-    assert memory.directory.slots_used() == 0
-    assert memory.write(0, 0) == Slot(0, 0)
-
-
-@pytest.mark.parametrize(
-    ("calls", "message"),
-    [
-        ([("write", 8, 0)], "KV layer must be from 0 to 7, not 8"),
-        ([("write", 0, 256)], "KV token must be from 0 to 255, not 256"),
-        ([("write", 0, 3), ("write", 0, 3)], "KV token must be new at layer 0, not 3"),
-        ([("skip", 0, 3)], "KV reuse layer must be at least 1"),
-        ([("skip", 1, 3)], "KV token must be written or skipped at layer 0, not 3"),
-        ([("entry", 1, 3)], "KV token must be written or skipped at layer 1, not 3"),
-        ([("write", 0, 0), ("entries", 0, 2)], "written or skipped at layer 0, not 1"),
-        ([("entries", 0, 257)], "KV count must be from 0 to 256, not 257"),
-        ([("entries", 8, 1)], "KV layer must be from 0 to 7, not 8"),
-    ],
-)
-def test_what_the_directory_refuses(calls: list[tuple[str, int, int]], message: str) -> None:
-    directory = KVDirectory(DEMO)
-    for name, layer, value in calls[:-1]:
-        getattr(directory, name)(layer, value)
-    name, layer, value = calls[-1]
-    with pytest.raises(ValueError, match=message):
-        getattr(directory, name)(layer, value)
 
 
 def test_an_invalid_buffer_takes_token_order_and_ends_a_round_at_a_collision() -> None:
@@ -292,77 +224,3 @@ def test_with_room_everything_that_the_next_layer_reuses_is_kept() -> None:
             memory.attend(layer, token, layer < 3)
             wished = memory.directory.reused(layer + 1, token) if layer < 3 else np.zeros(0)
             assert sorted(memory.buffer.held) == np.flatnonzero(wished).tolist()
-
-
-@cache
-def fewest_rounds(keep: tuple[int, ...], rest: tuple[int, ...], writes: int) -> int:
-    """Search every way to serve `keep` and `rest` entries a port; the true minimum."""
-    if not any(keep) and not any(rest):
-        return 0
-    return 1 + min(
-        fewest_rounds(after_keep, after_rest, writes)
-        for after_keep, after_rest in choices(keep, rest, writes, 0)
-        if (after_keep, after_rest) != (keep, rest)
-    )
-
-
-def choices(
-    keep: tuple[int, ...], rest: tuple[int, ...], writes: int, port: int
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield what can be left after one round; a port idles only to leave a write to another."""
-    if port == len(keep):
-        yield keep, rest
-        return
-    if keep[port] and writes:
-        less = (*keep[:port], keep[port] - 1, *keep[port + 1 :])
-        yield from choices(less, rest, writes - 1, port + 1)
-    if rest[port]:
-        less = (*rest[:port], rest[port] - 1, *rest[port + 1 :])
-        yield from choices(keep, less, writes, port + 1)
-    else:
-        yield from choices(keep, rest, writes, port + 1)
-
-
-def counts(length: int, total: int) -> Iterator[tuple[int, ...]]:
-    if length == 0:
-        yield ()
-        return
-    for first in range(total + 1):
-        for others in counts(length - 1, total - first):
-            yield (first, *others)
-
-
-@pytest.mark.parametrize("writes", [1, 2])
-def test_up_to_eight_tokens_need_at_most_half_as_many_rounds_again_as_the_best_order(
-    writes: int,
-) -> None:
-    """Exhaustive over the numbers of entries, to be kept or not, of three HBM ports."""
-    config = replace(DEMO, buffer_write_ports=writes)
-    excess: Counter[int] = Counter()
-    for split in counts(6, 8):
-        keep, rest = split[:3], split[3:]
-        if not sum(split):
-            continue
-        ports = [port for part in (keep, rest) for port in range(3) for _ in range(part[port])]
-        wishes = [index < sum(keep) for index in range(len(ports))]
-        entries = [Entry(True, 0, port, 0) for port in ports]
-        bits = [[], [False] * len(ports), wishes]
-        buffer = HistoryBuffer(config, FixedDirectory(config, [entries, entries], bits))
-        buffer.attend(0, len(ports), True)
-        rounds = len(buffer.attend(1, len(ports), True))
-        best = fewest_rounds(keep, rest, writes)
-        total = [kept + other for kept, other in zip(keep, rest, strict=True)]
-        assert best == max(*total, -(-sum(keep) // writes))
-        assert (
-            best
-            <= rounds
-            <= max(
-                count + ((sum(keep) - kept) // writes if kept else 0)
-                for count, kept in zip(total, keep, strict=True)
-            )
-        )
-        assert rounds <= 1.5 * best
-        if writes == 1:
-            assert rounds == best
-        excess[rounds - best] += 1
-    assert excess[0] > 0.95 * sum(excess.values())
