@@ -18,7 +18,7 @@ class KVHistoryBuffer(wiring.Component):
 
     Takes the entries of a pass (K or V) in order, one a cycle. Every port and every bank then works
     on its own, `QUEUE_DEPTH` entries ahead of the slowest at most: a round fixes order, not time.
-    Each moves one beat a cycle; `hwroute.timing.KV_PORT_CYCLES` and `KV_BANK_CYCLES` are latencies.
+    Each moves one beat a cycle; `hwroute.timing.KV_PORT_CYCLES` is the latency of a port.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from hwroute.config import Config
 from hwroute.rtl.array import PEArray
 from hwroute.rtl.fused_reduction import FusedReduction
-from hwroute.rtl.kv_buffer import KVHistoryBuffer
+from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
@@ -18,9 +18,9 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "reduction": lambda _config: RowReduction(),
     "router": lambda config: RouterUnit(config.kv),
     "kv": lambda config: KVScheduler(config.kv),
-    "kv-buffer": lambda config: KVHistoryBuffer(config.kv),
+    "kv-buffer": lambda config: KVReadPath(config.kv),
 }
-"""What `hwroute verilog` emits; `hwroute sim` replays on all but the data path of the buffer."""
+"""What `hwroute verilog` emits and `hwroute sim` replays on."""
 
 
 def module_name(unit: str) -> str:

@@ -27,8 +27,8 @@ class Recorded:
     inputs
         The rows that it read, in the order of `Operation.inputs`.
     kv
-        K, or V and its block exponents, of the entries that it attended to, by KV head; empty for
-        other operations.
+        Of the entries that it attended to, by KV head: K for scores, V and its block exponents for
+        attention, K and V for their order; empty for other operations.
     tile_tokens
         Tokens of its tile.
     requests
@@ -83,4 +83,6 @@ def _entries(operation: Operation, tile: Tile) -> list[NDArray[Any]]:
         return [cache.keys[layer][:, :entries].copy()]
     if operation.operator is Operator.ATTEND:
         return [part[layer][:, :entries].copy() for part in (cache.values, cache.exponents)]
+    if operation.operator is Operator.KV_ORDER:
+        return [part[layer][:, :entries].copy() for part in (cache.keys, cache.values)]
     return []

@@ -22,6 +22,11 @@ class Replay(Protocol):
         ...
 
     @property
+    def settings(self) -> Mapping[str, int]:
+        """Values of the plain inputs."""
+        ...
+
+    @property
     def expect(self) -> Mapping[str, int]:
         """Payloads to wait for on each output stream."""
         ...

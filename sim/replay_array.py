@@ -33,6 +33,7 @@ class ArrayReplay:
     """
 
     name = "array"
+    settings: Mapping[str, int] = {}
 
     def __init__(self, config: Config, golden: Golden, operations: Sequence[Recorded]):
         self.config = config

@@ -32,6 +32,7 @@ class SoftmaxReplay:
     """
 
     name = "reduction"
+    settings: Mapping[str, int] = {}
 
     def __init__(self, operations: Sequence[Recorded]):
         kinds = (Operator.SCORES, Operator.ATTEND)
@@ -123,6 +124,7 @@ class FusedReplay:
     """
 
     name = "fused-reduction"
+    settings: Mapping[str, int] = {}
 
     def __init__(self, weights: MachineWeights, operations: Sequence[Recorded]):
         self._weights = weights

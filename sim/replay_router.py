@@ -26,6 +26,7 @@ class RouterReplay:
     """
 
     name = "router"
+    settings: Mapping[str, int] = {}
 
     def __init__(self, operations: Sequence[Recorded]):
         self.operations = [o for o in operations if o.operation.operator is Operator.DECIDE]

@@ -1,6 +1,8 @@
 """The main job: generate text on the golden model, replay the run on the RTL, compare every bit."""
 
 import shlex
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ from hwroute.sim.faults import Fault
 from hwroute.sim.record import Recorded, Recorder
 from hwroute.sim.replay import Replay, UnitResult, differences
 from hwroute.sim.replay_array import ArrayReplay
-from hwroute.sim.replay_memory import KVOrderReplay
+from hwroute.sim.replay_memory import KVDataReplay, KVOrderReplay
 from hwroute.sim.replay_reduction import FusedReplay, SoftmaxReplay
 from hwroute.sim.replay_router import RouterReplay
 from hwroute.sim.units import UnitSimulation
@@ -117,15 +119,22 @@ def record(
 
 
 def replays(
-    config: Config, operations: Sequence[Recorded], requests: Sequence[KVRequest], golden: Golden
+    config: Config,
+    operations: Sequence[Recorded],
+    chosen: Sequence[Recorded],
+    requests: Sequence[KVRequest],
+    golden: Golden,
 ) -> list[Replay]:
-    """Return the replays of a run that have anything to do."""
+    """Return the replays of the chosen operations of a run that have anything to do."""
+    last = chosen[-1].record.id if chosen else -1
+    history = operations[: last + 1]
     candidates: list[Replay] = [
-        ArrayReplay(config, golden, operations),
-        FusedReplay(golden.weights, operations),
-        SoftmaxReplay(operations),
-        RouterReplay(operations),
-        KVOrderReplay(operations, requests),
+        ArrayReplay(config, golden, chosen),
+        FusedReplay(golden.weights, chosen),
+        SoftmaxReplay(chosen),
+        RouterReplay(chosen),
+        KVOrderReplay(chosen, requests),
+        KVDataReplay(config.kv, golden.shape, history, chosen),
     ]
     return [replay for replay in candidates if replay.golden]
 
@@ -166,15 +175,22 @@ def simulate(
     if job.only is not None:
         chosen = [item for item in operations if item.record.id == job.only]
         requests = requests[: chosen[0].requests[1]] if chosen else []
-    todo = replays(config, chosen, requests, golden)
+    todo = replays(config, operations, chosen, requests, golden)
     if job.only is not None and not todo:
         raise InputError(
             f"--only must be the id of an operation that a unit runs, from 0 to "
             f"{len(operations) - 1}, not {job.only}"
         )
-    run = partial(_run_unit, config=config, job=job, folder=folder, progress=progress)
+    place = folder / "waves"
+    if not job.waves:
+        # A folder of its own, so that simulations side by side do not meet.
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=folder / "runs"))
+    run = partial(_run_unit, config=config, job=job, builds=folder, place=place, progress=progress)
     with ThreadPoolExecutor(WORKERS) as pool:
         units = list(pool.map(run, todo))
+    if not job.waves:
+        shutil.rmtree(place)
     ids = {record.id for replay in todo for record in replay.golden}
     return Simulation(
         generation=generation,
@@ -189,19 +205,26 @@ def simulate(
 
 
 def _run_unit(
-    replay: Replay, *, config: Config, job: Job, folder: Path, progress: Callable[[int], None]
+    replay: Replay,
+    *,
+    config: Config,
+    job: Job,
+    builds: Path,
+    place: Path,
+    progress: Callable[[int], None],
 ) -> UnitResult:
     """Build one unit, feed it, compare."""
     start = time.perf_counter()
     fault = job.fault if job.fault and job.fault.unit == replay.name else None
     simulation = UnitSimulation(
-        UNITS[replay.name](config), folder=folder, waves=job.waves, fault=fault
+        UNITS[replay.name](config), folder=builds, waves=job.waves, fault=fault
     )
     built = time.perf_counter()
     run = simulation.run(
         replay.inputs,
         replay.expect,
-        folder=folder / ("waves" if job.waves else "runs") / replay.name,
+        folder=place / replay.name,
+        settings=replay.settings,
         stall=job.stall,
         seed=job.seed,
         max_cycles=job.max_cycles,

@@ -54,12 +54,14 @@ def build(sources: dict[str, str], *, top: str, folder: Path, waves: bool = Fals
     executable = place / top
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{top}-{key}.lock"):
-        if not executable.exists():
+        complete = place / "complete"
+        if not complete.exists():
             require_compiler()
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
             runtime = folder / f"runtime-{_runtime_key(flags)}"
             _compile(sources, top, flags, place, runtime)
+            complete.touch()
     return executable
 
 

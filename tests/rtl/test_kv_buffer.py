@@ -2,13 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, connect, flipped
 from numpy.typing import NDArray
 
 from hwroute import timing
@@ -17,8 +13,8 @@ from hwroute.kv import KVOp
 from hwroute.models.ops.kv import KVRequest
 from hwroute.paths import build_dir
 from hwroute.rtl.emit import emit
-from hwroute.rtl.kv_buffer import KVHistoryBuffer, KVPasses
-from hwroute.rtl.kv_layouts import order_layout
+from hwroute.rtl.kv_buffer import KVHistoryBuffer
+from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.sim.replay_kv import decode_log, replay
 from hwroute.sim.units import Run, UnitSimulation
 
@@ -27,34 +23,9 @@ CONFIG: KVConfig = replace(
 )
 
 
-class PassesAndBuffer(wiring.Component):
-    """Orders in, data out: what stands behind the scheduler."""
-
-    def __init__(self, config: KVConfig):
-        self.config = config
-        self._buffer = KVHistoryBuffer(config)
-        members = dict(self._buffer.signature.members)
-        members["i"] = In(stream.Signature(order_layout(config)))
-        super().__init__(members)
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        m.submodules.buffer = buffer = self._buffer
-        m.submodules.passes = passes = KVPasses(self.config)
-        connect(m, flipped(self.i), passes.i)
-        connect(m, passes.o, buffer.i)
-        m.d.comb += buffer.beats.eq(self.beats)
-        for number in range(self.config.hbm_ports):
-            connect(m, flipped(getattr(self, f"hbm_{number}")), getattr(buffer, f"hbm_{number}"))
-            connect(m, getattr(buffer, f"port_{number}"), flipped(getattr(self, f"port_{number}")))
-        for number in range(self.config.buffer_banks):
-            connect(m, getattr(buffer, f"bank_{number}"), flipped(getattr(self, f"bank_{number}")))
-        return m
-
-
 @pytest.fixture(scope="module")
 def simulation() -> UnitSimulation:
-    return UnitSimulation(PassesAndBuffer(CONFIG), folder=build_dir())
+    return UnitSimulation(KVReadPath(CONFIG), folder=build_dir())
 
 
 def entry_data(row: list[int], value: int, beats: int) -> NDArray[np.int64]:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from hwroute import api
 from hwroute.cli import main
+from hwroute.config import load
 from hwroute.errors import HwrouteError
+from hwroute.kv import ORDER_FIELDS
 from hwroute.sim.faults import FAULTS, Fault
 
 SMALL = """
@@ -53,7 +56,14 @@ def test_every_routed_operation_of_a_run_is_equal_on_rtl(stall: str) -> None:
     fields = check_all_equal(run("-n", "3", "--stall", stall, "--json"))
     assert len(fields["token_ids"]) == 3
     assert 0 < fields["skip"]["attention"] < 1
-    assert set(fields["units"]) == {"array", "fused-reduction", "reduction", "router", "kv"}
+    assert set(fields["units"]) == {
+        "array",
+        "fused-reduction",
+        "reduction",
+        "router",
+        "kv",
+        "kv-buffer",
+    }
 
 
 @pytest.mark.cpp
@@ -93,6 +103,23 @@ def test_one_operation_can_be_replayed_alone(small: str) -> None:
     fields = json.loads(one.stdout)
     assert fields["operations"] == {"matmul": 1}
     assert 0 < fields["cycles"] < whole["cycles"]
+
+
+@pytest.mark.cpp
+def test_an_order_replayed_alone_finds_the_buffer_as_the_run_left_it(small: str) -> None:
+    trace = api.generate(api.load("tiny"), "First", 3, config=load(small), trace=True).trace
+    assert trace is not None
+    hits = ORDER_FIELDS.index("hit")
+    record = next(
+        record
+        for record in trace.records
+        if record.operator == "kv-order" and record.outputs["order"][:, hits].any()
+    )
+    alone = run("-n", "3", "-c", small, "--only", str(record.id), "--json")
+    assert alone.exit_code == 0, alone.output
+    fields = json.loads(alone.stdout)
+    assert fields["operations"] == {"kv-order": 1}
+    assert set(fields["units"]) == {"kv", "kv-buffer"}
 
 
 def test_only_of_an_operation_that_no_unit_runs_is_refused() -> None:
