@@ -54,16 +54,6 @@ class AlignedColumns(Columns):
             total += (a[:, block] @ w) * power[:, block, None] * scale
         return total
 
-    def scores(self, q: Bits16, k: Bits16) -> Floats32:
-        """Return q . k [H, T, n], each block rounded once."""
-        a, b = blocks_of(padded(q)), blocks_of(padded(k))
-        total = np.zeros((*q.shape[:2], k.shape[1]), np.float32)
-        for head in range(len(q)):
-            for block in range(a.shape[2]):
-                terms = self.block_dot_fp16(a[head, :, block], b[head, :, block])
-                total[head] += fixed_to_fp32(*terms)
-        return total
-
     def values(self, p: Bits16, v: Bits16, reference: Ints) -> Floats32:
         """Return the sum of p_t v_t [H, T, d]: added as integers, rounded once.
 

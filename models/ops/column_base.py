@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hwroute.column_format import LANES
 from hwroute.config import Numerics, Variant
-from hwroute.numerics import Bits16, Floats32, Ints, decode_fp16, fp16_to_fp32
+from hwroute.numerics import Bits16, Floats32, Ints, decode_fp16, fixed_to_fp32, fp16_to_fp32
 
 Int4 = NDArray[np.int8]
 """INT4 weights, -8..7."""
@@ -80,12 +80,22 @@ class Columns(ABC):
         """
 
     @abstractmethod
+    def block_dot_fp16(self, x: Bits16, y: Bits16) -> tuple[Ints, Ints]:
+        """Return integer sums and powers of two of FP16 x [T, 64] by y [n, 64]."""
+
     def scores(self, q: Bits16, k: Bits16) -> Floats32:
         """Return q . k [H, T, n] in FP32 for FP16 q [H, T, d] and k [H, n, d].
 
         d is padded with zeros to a multiple of 64. The dot product of a block of 64 dimensions is
         rounded once to FP32 and added to the blocks before it.
         """
+        a, b = blocks_of(padded(q)), blocks_of(padded(k))
+        total = np.zeros((*q.shape[:2], k.shape[1]), np.float32)
+        for head in range(len(q)):
+            for block in range(a.shape[2]):
+                terms = self.block_dot_fp16(a[head, :, block], b[head, :, block])
+                total[head] += fixed_to_fp32(*terms)
+        return total
 
     @abstractmethod
     def values(self, p: Bits16, v: Bits16, reference: Ints) -> Floats32:

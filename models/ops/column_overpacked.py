@@ -9,7 +9,7 @@ import numpy as np
 
 from hwroute.column_format import SIGNIFICAND_POINT, TRUNCATED_BITS
 from hwroute.config import Variant
-from hwroute.models.ops.column_base import Columns, Int4, PreparedWeights, blocks_of, padded
+from hwroute.models.ops.column_base import Columns, Int4, PreparedWeights, blocks_of
 from hwroute.numerics import Bits16, Floats32, Ints, decode_fp16, fixed_to_fp32
 
 
@@ -49,16 +49,6 @@ class OverpackedColumns(Columns):
         for block, (w, scale) in enumerate(zip(weights.blocks, weights.scales, strict=True)):
             sums, power = self.block_dot_int4(lanes[:, block, None], w.T[:, None])
             total += fixed_to_fp32(sums[..., 0], power[..., 0]) * scale
-        return total
-
-    def scores(self, q: Bits16, k: Bits16) -> Floats32:
-        """Return q . k [H, T, n]; sums of at most 22 bits convert exactly."""
-        a, b = blocks_of(padded(q)), blocks_of(padded(k))
-        total = np.zeros((*q.shape[:2], k.shape[1]), np.float32)
-        for head in range(len(q)):
-            for block in range(a.shape[2]):
-                terms = self.block_dot_fp16(a[head, :, block], b[head, :, block])
-                total[head] += fixed_to_fp32(*terms)
         return total
 
     def values(self, p: Bits16, v: Bits16, reference: Ints) -> Floats32:
