@@ -1,0 +1,75 @@
+"""Fields that several rows of the instruction table share."""
+
+from hwroute.isa.fields import PLANE, Field, Kind
+
+
+def unsigned(name: str, bits: int, doc: str, least: int = 0) -> Field:
+    """Return a field for a plain number."""
+    return Field(name=name, bits=bits, kind=Kind.UNSIGNED, doc=doc, least=least)
+
+
+def flag(name: str, doc: str) -> Field:
+    """Return a field of one bit, yes or no."""
+    return Field(name=name, bits=1, kind=Kind.FLAG, doc=doc)
+
+
+def choice(name: str, choices: tuple[str, ...], doc: str) -> Field:
+    """Return a field for one of a few names."""
+    bits = max(1, (len(choices) - 1).bit_length())
+    return Field(name=name, bits=bits, kind=Kind.CHOICE, doc=doc, choices=choices)
+
+
+def register(name: str, doc: str) -> Field:
+    """Return a field for a register of the sequencer."""
+    return Field(name=name, bits=4, kind=Kind.REGISTER, doc=doc)
+
+
+def matrix(name: str, doc: str) -> tuple[Field, Field]:
+    """Return address and row pitch of a matrix in the scratchpad."""
+    return (
+        Field(name=name, bits=16, kind=Kind.SCRATCHPAD, doc=f"{doc}: line of row 0"),
+        unsigned(f"{name}_pitch", 12, f"{doc}: lines from row to row"),
+    )
+
+
+def row(name: str, doc: str) -> Field:
+    """Return the address of a row in the scratchpad."""
+    return Field(name=name, bits=16, kind=Kind.SCRATCHPAD, doc=doc)
+
+
+def ddr(name: str, doc: str) -> Field:
+    """Return an address in DDR."""
+    return Field(name=name, bits=28, kind=Kind.DDR, doc=doc)
+
+
+def lines(doc: str = "length of a row, in lines") -> Field:
+    """Return the field for the length of a row."""
+    return unsigned("lines", 12, doc, least=1)
+
+
+def statistic(name: str, doc: str) -> Field:
+    """Return an address in the statistics memory."""
+    return Field(name=name, bits=12, kind=Kind.STATISTIC, doc=doc)
+
+
+TARGET = Field(
+    name="target", bits=20, kind=Kind.TARGET, doc="index of the instruction to go on with"
+)
+TO_PLANE = Field(name="to", bits=PLANE.bits, kind=Kind.PLANE, doc="plane to write", least=1)
+PITCH = unsigned("pitch", 9, "statistics words from one value to the next of a row", least=1)
+LAYER = unsigned("layer", 8, "number of the layer")
+HEADS = (
+    unsigned("heads", 8, "query heads of this pass", least=1),
+    unsigned("first", 8, "number of the first of them"),
+    unsigned("queries", 8, "query heads that share a KV head", least=1),
+    unsigned("head_lines", 4, "length of a head, padded to lines", least=1),
+)
+OWN = flag("own", "whether the tile's only token is an entry too, its K and V in the scratchpad")
+COUNT = (
+    choice(
+        "entries",
+        ("earlier", "all"),
+        "tokens before the tile (decode), or those of the tile too (prefill)",
+    ),
+    flag("ahead", "whether the history buffer retains for the next layer (decode)"),
+)
