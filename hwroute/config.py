@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from hwroute.errors import InputError, nearest
+from hwroute.memory_config import MemoryConfig
 
 T = TypeVar("T")
 
@@ -222,6 +223,7 @@ class Config:
     numerics: Numerics = field(default_factory=Numerics)
     array: ArrayConfig = field(default_factory=ArrayConfig)
     kv: KVConfig = field(default_factory=KVConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         halved = 2 if self.numerics.variant is Variant.ALIGNED else 1
@@ -250,6 +252,12 @@ PRESETS = {
                 max_tokens=256,
                 max_layers=8,
             ),
+            memory=MemoryConfig(
+                scratchpad_bytes=64 << 10,
+                statistics=512,
+                hbm_port_bytes=1 << 20,
+                ddr_bytes=1 << 20,
+            ),
         ),
         Config(
             name="mid",
@@ -263,6 +271,12 @@ PRESETS = {
                 beat_bits=256,
                 max_tokens=1024,
                 max_layers=16,
+            ),
+            memory=MemoryConfig(
+                scratchpad_bytes=512 << 10,
+                statistics=1024,
+                hbm_port_bytes=16 << 20,
+                ddr_bytes=64 << 20,
             ),
         ),
         Config(name="u280"),

@@ -1,0 +1,60 @@
+"""Sizes of the overlay's memories; part of `hwroute.config.Config`."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class KVMapping(Enum):
+    """How a token's K (or V) vector lies in HBM."""
+
+    TOKEN = "token"
+    """Whole, in one port: executing tokens are dealt to the ports in turn."""
+    INTERLEAVED = "interleaved"
+    """Beat by beat over all ports, the conventional way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """Memories of one overlay.
+
+    Parameters
+    ----------
+    scratchpad_bytes
+        Global scratchpad. 4 MiB are 128 URAM288 of 32 KiB: a tile of 64 tokens of Llama-2-13B.
+    statistics
+        FP32 words for sums of squares, logits, maxima and sums of a tile.
+    planes
+        Bitmask planes, plane 0 (every token) included.
+    hbm_port_bytes
+        Of one HBM pseudo-channel; `KVConfig.hbm_ports` of them hold weights, K and V.
+    ddr_bytes
+        DDR: embedding, scales, gains, tables, routers, token ids.
+    kv_mapping
+        How K and V lie in HBM.
+
+    Raises
+    ------
+    ValueError
+        A size out of range; the message names it.
+    """
+
+    scratchpad_bytes: int = 4 << 20
+    statistics: int = 2048
+    planes: int = 8
+    hbm_port_bytes: int = 256 << 20
+    ddr_bytes: int = 32 << 30
+    kv_mapping: KVMapping = KVMapping.TOKEN
+
+    def __post_init__(self) -> None:
+        for name, multiple, largest in (
+            ("scratchpad_bytes", 128, 1 << 23),
+            ("statistics", 1, 1 << 12),
+            ("planes", 1, 8),
+            ("hbm_port_bytes", 512, 1 << 29),
+            ("ddr_bytes", 128, 1 << 35),
+        ):
+            value = getattr(self, name)
+            if not multiple <= value <= largest or value % multiple:
+                raise ValueError(
+                    f"memory.{name} must be a multiple of {multiple} up to {largest}, not {value!r}"
+                )
