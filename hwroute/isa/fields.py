@@ -29,7 +29,7 @@ class Unit(IntEnum):
     KV = 4
 
 
-QUEUED = tuple(unit for unit in Unit if unit is not Unit.CONTROL)
+QUEUED: tuple[Unit, ...] = tuple(unit for unit in Unit if unit is not Unit.CONTROL)
 """Units that have a queue."""
 
 
