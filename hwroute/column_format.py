@@ -3,6 +3,7 @@
 Shared by golden operators (`hwroute.models.ops.columns`) and RTL; docs/numerics.md says why.
 """
 
+from hwroute.isa.fields import LINE_ELEMENTS
 from hwroute.numerics import (
     FP16_BIAS,
     FP16_MAGNITUDE_BITS,
@@ -11,8 +12,8 @@ from hwroute.numerics import (
     PROBABILITY_EXPONENT,
 )
 
-LANES = 64
-"""Elements of a reduction that a column takes at a time."""
+LANES = LINE_ELEMENTS
+"""Elements of a reduction that a column takes at a time: a line of the scratchpad."""
 INT4_POINT = FP16_BIAS + INT4_MAGNITUDE_BITS - 1
 """An activation aligned for FP16xINT4, a at block exponent e, is a * 2**(e - INT4_POINT)."""
 FP16_POINT = FP16_BIAS + FP16_MAGNITUDE_BITS - 1

@@ -206,7 +206,11 @@ class KVConfig:
     @property
     def port_slots(self) -> int:
         """Slots that an HBM port must have for `max_tokens` tokens at `max_layers` layers."""
-        return self.max_layers * self.max_tokens // self.hbm_ports
+        return self.slots_for(self.max_layers, self.max_tokens)
+
+    def slots_for(self, layers: int, tokens: int) -> int:
+        """Return the slots of a port for `tokens` tokens at `layers` layers, dealt in turn."""
+        return layers * -(-tokens // self.hbm_ports)
 
 
 @dataclass(frozen=True, kw_only=True)

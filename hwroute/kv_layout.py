@@ -1,12 +1,9 @@
-"""How one KV entry lies in HBM: the one place that sizes it.
-
-Compiler, KV units, golden interpreter and performance model all read `kv_layout`.
-"""
+"""How one KV entry lies in HBM: the one place that sizes it."""
 
 from dataclasses import dataclass
 
 from hwroute.config import KVFormat
-from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, lines_of
 from hwroute.shape import ModelShape
 
 ELEMENT_BYTES = {KVFormat.FP16: 2}
@@ -50,7 +47,7 @@ class KVLayout:
 
 def kv_layout(shape: ModelShape, kv_format: KVFormat) -> KVLayout:
     """Return the layout of a token's K and V at one layer."""
-    head_lines = -(-shape.head_dim // LINE_ELEMENTS)
+    head_lines = lines_of(shape.head_dim)
     vector_lines = shape.kv_heads * head_lines
     vector_bytes = vector_lines * LINE_BYTES * ELEMENT_BYTES[kv_format] // 2
     return KVLayout(
@@ -59,8 +56,3 @@ def kv_layout(shape: ModelShape, kv_format: KVFormat) -> KVLayout:
         vector_beats=vector_bytes // BEAT_BYTES,
         exponent_beats=-(-vector_lines // BEAT_BYTES),
     )
-
-
-def port_slots(shape: ModelShape, context: int, ports: int) -> int:
-    """Return the slots that a port must have: executing tokens are dealt to the ports in turn."""
-    return shape.layers * -(-context // ports)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from hwroute.isa.fields import ADDRESS_BITS, BEAT_BYTES, LINE_BYTES, PLANES, Kind
+
 
 class KVMapping(Enum):
     """How a token's K (or V) vector lies in HBM."""
@@ -47,11 +49,11 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         for name, multiple, largest in (
-            ("scratchpad_bytes", 128, 1 << 23),
-            ("statistics", 1, 1 << 12),
-            ("planes", 1, 8),
-            ("hbm_port_bytes", 512, 1 << 29),
-            ("ddr_bytes", 128, 1 << 35),
+            ("scratchpad_bytes", LINE_BYTES, LINE_BYTES << ADDRESS_BITS[Kind.SCRATCHPAD]),
+            ("statistics", 1, 1 << ADDRESS_BITS[Kind.STATISTIC]),
+            ("planes", 1, PLANES),
+            ("hbm_port_bytes", 512, BEAT_BYTES << ADDRESS_BITS[Kind.HBM]),
+            ("ddr_bytes", LINE_BYTES, LINE_BYTES << ADDRESS_BITS[Kind.DDR]),
         ):
             value = getattr(self, name)
             if not multiple <= value <= largest or value % multiple:

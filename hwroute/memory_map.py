@@ -33,6 +33,11 @@ class Content(Enum):
     KV = "kv"
     """Slots of K and V; written by the machine."""
 
+    @property
+    def space(self) -> Space:
+        """Where it lies: weights and K/V in HBM, everything else in DDR."""
+        return Space.HBM if self in (Content.MATRIX, Content.KV) else Space.DDR
+
 
 class Arrangement(Enum):
     """Order of a matrix's outputs (and of a bias)."""
@@ -53,17 +58,18 @@ class Region:
     ----------
     name
         What listings call it.
-    space, address, size
-        Memory, first beat or line, and number of them (in HBM: in each port).
-    content, tensors, arrangement
-        What is in it.
+    content
+        What is in it, which says in which memory it is.
+    address, size
+        First beat or line, and number of them (in HBM: in each port).
+    tensors, arrangement
+        What the content is made of.
     """
 
     name: str
-    space: Space
+    content: Content
     address: int
     size: int
-    content: Content
     tensors: tuple[str, ...] = ()
     arrangement: Arrangement = Arrangement.PLAIN
 
@@ -104,4 +110,6 @@ class MemoryMap:
 
     def size(self, space: Space) -> int:
         """Return the beats (in each port) or lines in use."""
-        return max((region.end for region in self.regions if region.space is space), default=0)
+        return max(
+            (region.end for region in self.regions if region.content.space is space), default=0
+        )

@@ -1,1 +1,1 @@
-"""From shape, policy and configuration to a Program and its memory map (docs/compiler.md)."""
+"""From shape, policy and configuration towards a Program: memories, buffers, tokens."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hwroute.compiler.draft import Buffer, Draft, Store
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class ShortageError(Exception):
     """A store is too small.
 

@@ -1,48 +1,16 @@
 """Lay out HBM and DDR for a model: weights and K/V in HBM, everything else in DDR."""
 
-from hwroute.checkpoint import EMBEDDING
+from hwroute.checkpoint import EMBEDDING, matrix_shapes
 from hwroute.config import Config
 from hwroute.errors import InputError
-from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS
-from hwroute.kv_layout import kv_layout, port_slots
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS, lines_of
+from hwroute.kv_layout import kv_layout
 from hwroute.memory_map import Arrangement, Content, MemoryMap, Region, Space
 from hwroute.operations import Operation, Operator
 from hwroute.shape import ModelShape
 
-HEAD_PARTS = ("q", "k", "v")
-"""Last parts of the names of projections whose heads are padded."""
-
-
-def lines_of(elements: int) -> int:
-    """Return the lines that FP16 elements take."""
-    return -(-elements // LINE_ELEMENTS)
-
-
-def outputs_of(shape: ModelShape, name: str) -> int:
-    """Return the outputs of a matrix as the machine has them, heads padded."""
-    padded = kv_layout_head(shape) * LINE_ELEMENTS
-    part = name.rpartition(".")[0].rpartition(".")[2]
-    return {
-        "q_proj": shape.heads * padded,
-        "k_proj": shape.kv_heads * padded,
-        "v_proj": shape.kv_heads * padded,
-        "o_proj": shape.dim,
-        "gate_proj": shape.ffn_dim,
-        "up_proj": shape.ffn_dim,
-        "down_proj": shape.dim,
-        "lm_head": shape.vocab,
-    }[part]
-
-
-def kv_layout_head(shape: ModelShape) -> int:
-    """Return the lines of a head."""
-    return lines_of(shape.head_dim)
-
-
-def reduction_of(shape: ModelShape, name: str) -> int:
-    """Return the inputs of a matrix."""
-    part = name.rpartition(".")[0].rpartition(".")[2]
-    return {"o_proj": shape.q_dim, "down_proj": shape.ffn_dim}.get(part, shape.dim)
+HEAD_PROJECTIONS = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
+"""Ends of the names of matrices whose outputs are heads, which are padded."""
 
 
 class Layout:
@@ -60,6 +28,8 @@ class Layout:
         self.shape = shape
         self.config = config
         self.context = context
+        self.entry = kv_layout(shape, config.numerics.kv_format)
+        self._shapes = matrix_shapes(shape)
         self._regions: list[Region] = []
         self._end = {Space.HBM: 0, Space.DDR: 0}
 
@@ -71,63 +41,56 @@ class Layout:
         InputError
             A memory is too small: what, how much, how much there is.
         """
-        self._ddr("ids", Content.IDS, -(-4 * self.context // LINE_BYTES))
-        rows = self.shape.vocab * lines_of(self.shape.dim)
-        self._ddr("embedding", Content.EMBEDDING, rows, (EMBEDDING,))
-        table = 2 * kv_layout_head(self.shape) * self.context
-        self._ddr("rotary", Content.ROTARY, table)
+        row = lines_of(self.shape.dim)
+        self._add("ids", Content.IDS, -(-4 * self.context // LINE_BYTES))
+        self._add("embedding", Content.EMBEDDING, self.shape.vocab * row, (EMBEDDING,))
+        self._add("rotary", Content.ROTARY, 2 * self.entry.head_lines * self.context)
         paired = paired_operations(operations)
+        ups = set(paired.values())
         for operation in operations:
-            if operation.operator in (Operator.MATMUL, Operator.HEAD):
-                self._matrix(operation, paired)
+            if operation.index in paired:
+                gate, up = operation.weights[0], operations[paired[operation.index]].weights[0]
+                self._matrix((gate, up), Arrangement.PAIRED)
+            elif operation.index in ups:
+                continue
+            elif operation.operator in (Operator.MATMUL, Operator.HEAD):
+                self._product(operation)
             elif operation.operator in (Operator.REDUCE, Operator.NORMALISE):
+                rows = 2 if operation.operator is Operator.REDUCE else 1
                 for name in operation.weights:
-                    rows = 2 if operation.operator is Operator.REDUCE else 1
-                    self._ddr(name, Content.VECTOR, rows * lines_of(self.shape.dim), (name,))
-        entry = kv_layout(self.shape, self.config.numerics.kv_format)
-        slots = port_slots(self.shape, self.context, self.config.kv.hbm_ports)
-        self._add("kv", Space.HBM, Content.KV, slots * entry.slot_beats)
+                    self._add(name, Content.VECTOR, rows * row, (name,))
+        slots = self.config.kv.slots_for(self.shape.layers, self.context)
+        self._add("kv", Content.KV, slots * self.entry.slot_beats)
         self._check()
         return MemoryMap(regions=tuple(self._regions), context=self.context)
 
-    def _matrix(self, operation: Operation, paired: dict[int, int]) -> None:
-        """Place weights, scales and bias of a product; of a pair, when its first one comes."""
+    def _product(self, operation: Operation) -> None:
+        """Place weights, scales and bias of a product with one matrix."""
         weight, *bias = operation.weights
-        tensors: tuple[str, ...] = (weight,)
-        arrangement = Arrangement.PLAIN
-        if operation.index in paired.values():
-            return
-        outputs = outputs_of(self.shape, weight)
-        if operation.index in paired:
-            up = weight.replace("gate_proj", "up_proj")
-            tensors, arrangement, outputs = (weight, up), Arrangement.PAIRED, 2 * outputs
-        elif operation.name.rpartition(".")[2] in HEAD_PARTS:
-            arrangement = Arrangement.HEADS
+        heads = weight.endswith(HEAD_PROJECTIONS)
+        arrangement = Arrangement.HEADS if heads else Arrangement.PLAIN
+        outputs = self._matrix((weight,), arrangement)
+        for name in bias:
+            self._add(name, Content.VECTOR, lines_of(outputs), (name,), arrangement)
+
+    def _matrix(self, tensors: tuple[str, ...], arrangement: Arrangement) -> int:
+        """Place weights and scales under the first tensor's name; return the outputs."""
+        outputs = sum(self._shapes[name][0] for name in tensors)
+        if arrangement is Arrangement.HEADS:
+            outputs = outputs // self.shape.head_dim * self.entry.head_lines * LINE_ELEMENTS
         columns = self.config.array.columns
         blocks = -(-outputs // columns)
-        reduction = lines_of(reduction_of(self.shape, weight))
+        reduction = lines_of(self._shapes[tensors[0]][1])
         beats = -(-blocks * reduction * columns // self.config.kv.hbm_ports)
-        self._add(weight, Space.HBM, Content.MATRIX, beats, tensors, arrangement)
+        self._add(tensors[0], Content.MATRIX, beats, tensors, arrangement)
         groups = -(-reduction * LINE_ELEMENTS // self.config.numerics.group)
-        lines = -(-blocks * groups * columns // LINE_ELEMENTS)
-        self._ddr(f"{weight}.scales", Content.SCALES, lines, tensors, arrangement)
-        for name in bias:
-            self._ddr(name, Content.VECTOR, lines_of(outputs), (name,), arrangement)
-
-    def _ddr(
-        self,
-        name: str,
-        content: Content,
-        lines: int,
-        tensors: tuple[str, ...] = (),
-        arrangement: Arrangement = Arrangement.PLAIN,
-    ) -> None:
-        self._add(name, Space.DDR, content, lines, tensors, arrangement)
+        scales = lines_of(blocks * groups * columns)
+        self._add(f"{tensors[0]}.scales", Content.SCALES, scales, tensors, arrangement)
+        return outputs
 
     def _add(
         self,
         name: str,
-        space: Space,
         content: Content,
         size: int,
         tensors: tuple[str, ...] = (),
@@ -135,15 +98,14 @@ class Layout:
     ) -> None:
         region = Region(
             name=name,
-            space=space,
-            address=self._end[space],
-            size=size,
             content=content,
+            address=self._end[content.space],
+            size=size,
             tensors=tensors,
             arrangement=arrangement,
         )
         self._regions.append(region)
-        self._end[space] = region.end
+        self._end[content.space] = region.end
 
     def _check(self) -> None:
         memory = self.config.memory

@@ -1,1 +1,1 @@
-"""The overlay's instruction set: one table, and what is generated from it (docs/isa.md)."""
+"""The overlay's instruction set: one table, and what follows from it."""

@@ -14,6 +14,11 @@ BEAT_BYTES = 32
 """Bytes of a beat of an HBM port (256 bits): what HBM is addressed in."""
 
 
+def lines_of(elements: int) -> int:
+    """Return the lines that FP16 elements take."""
+    return -(-elements // LINE_ELEMENTS)
+
+
 class Unit(IntEnum):
     """Where instructions execute; the values are bits of ``wait`` and ``signal``.
 
@@ -79,6 +84,15 @@ class Kind(Enum):
     STATISTIC = "statistics word"
     FLOAT32 = "FP32"
     TARGET = "instruction"
+
+
+ADDRESS_BITS: Mapping[Kind, int] = {
+    Kind.SCRATCHPAD: 16,
+    Kind.DDR: 28,
+    Kind.HBM: 24,
+    Kind.STATISTIC: 12,
+}
+"""Width of an address in each memory: the largest that `hwroute.memory_config` can size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +183,10 @@ class Opcode:
         last = self.all_fields[-1]
         return self.offsets[last.name] + last.bits
 
-    def field(self, name: str) -> Field:
-        """Return a field by name; KeyError where there is none."""
-        return {field.name: field for field in self.all_fields}[name]
+    @cached_property
+    def by_name(self) -> Mapping[str, Field]:
+        """Fields by name, without ``opcode``."""
+        return {field.name: field for field in self.all_fields if field is not OPCODE}
 
 
 OPCODE = Field(name="opcode", bits=8, kind=Kind.UNSIGNED, doc="number of the instruction")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hwroute.errors import InputError, nearest
-from hwroute.isa.fields import OPCODE, WORD_BITS, Field, Opcode, Unit
+from hwroute.isa.fields import OPCODE, QUEUED, WORD_BITS, Field, Opcode, Unit
 from hwroute.isa.table import BY_CODE, BY_NAME
 
 WORD_BYTES = WORD_BITS // 8
@@ -41,7 +41,7 @@ class Instruction:
                 f"mnemonic must be one of the table's, not {self.name!r}"
                 f"{nearest(self.name, list(BY_NAME))}"
             )
-        fields = {field.name: field for field in self.opcode.all_fields if field is not OPCODE}
+        fields = self.opcode.by_name
         for name in self.values:
             if name not in fields:
                 raise ProgramError(
@@ -74,11 +74,11 @@ class Instruction:
 
     def units(self, name: str) -> tuple[Unit, ...]:
         """Return the units of a UNITS field (``wait`` or ``signal``)."""
-        return tuple(unit for unit in Unit if unit >= 0 and self.values[name] >> unit & 1)
+        return tuple(unit for unit in QUEUED if self.values[name] >> unit & 1)
 
     def choice(self, name: str) -> str:
         """Return the name of the value of a CHOICE field."""
-        return self.opcode.field(name).choices[self.values[name]]
+        return self.opcode.by_name[name].choices[self.values[name]]
 
     def number(self, name: str) -> float:
         """Return the number whose FP32 pattern a FLOAT32 field holds."""
@@ -125,9 +125,8 @@ def decode(word: int) -> Instruction:
             f"not 0x{word >> opcode.used_bits:x}"
         )
     values = {
-        field.name: word >> opcode.offsets[field.name] & ((1 << field.bits) - 1)
-        for field in opcode.all_fields
-        if field is not OPCODE
+        name: word >> opcode.offsets[name] & ((1 << field.bits) - 1)
+        for name, field in opcode.by_name.items()
     }
     return Instruction(opcode.name, values)
 

@@ -1,7 +1,19 @@
 """Instructions that move data: DMA between DDR and scratchpad, and the KV memory system."""
 
-from hwroute.isa.fields import Field, Kind, Opcode, Unit
-from hwroute.isa.parts import COUNT, LAYER, choice, ddr, flag, lines, matrix, register, unsigned
+from hwroute.isa.fields import Opcode, Unit
+from hwroute.isa.parts import (
+    COUNT,
+    IDS,
+    INDEXED,
+    LAYER,
+    choice,
+    ddr,
+    hbm,
+    lines,
+    matrix,
+    register,
+    unsigned,
+)
 
 DMA = (
     Opcode(
@@ -11,10 +23,7 @@ DMA = (
         fields=(
             *matrix("to", "destination"),
             ddr("address", "source"),
-            unsigned("stride", 16, "lines in DDR from one index to the next"),
-            register("index", "times stride, added to the address"),
-            lines(),
-            flag("per_row", "a row for each token of the tile, the index counting up; else one"),
+            *INDEXED,
         ),
         doc="DDR to scratchpad. Row r comes from address + stride * (index + r).",
         writes="scratchpad",
@@ -26,10 +35,7 @@ DMA = (
         fields=(
             *matrix("from", "source"),
             ddr("address", "destination"),
-            unsigned("stride", 16, "lines in DDR from one index to the next"),
-            register("index", "times stride, added to the address"),
-            lines(),
-            flag("per_row", "a row for each token of the tile, the index counting up; else one"),
+            *INDEXED,
         ),
         doc="Scratchpad to DDR. Row r goes to address + stride * (index + r).",
         writes="DDR",
@@ -41,7 +47,7 @@ DMA = (
         fields=(
             *matrix("to", "destination"),
             ddr("table", "row 0 of the table"),
-            ddr("ids", "token ids, 32 bits each, that of position 0 first"),
+            IDS,
             unsigned("vocabulary", 18, "rows of the table; another id is an error", least=1),
             lines(),
         ),
@@ -53,7 +59,7 @@ DMA = (
         code=0x13,
         unit=Unit.DMA,
         fields=(
-            ddr("ids", "token ids, 32 bits each, that of position 0 first"),
+            IDS,
             register("value", "what is written"),
         ),
         doc="Write a register to DDR as the token id at position.",
@@ -66,7 +72,7 @@ KV = (
         code=0x50,
         unit=Unit.KV,
         fields=(
-            Field(name="base", bits=24, kind=Kind.HBM, doc="slot 0: beat in every port"),
+            hbm("base", "slot 0: beat in every port"),
             unsigned("vector", 16, "beats of a K (or V) vector", least=1),
             unsigned("exponents", 8, "beats of the exponents, between K and V", least=1),
             choice("mapping", ("token", "interleaved"), "a slot in one port, or over all ports"),

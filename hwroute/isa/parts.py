@@ -1,6 +1,6 @@
 """Fields that several rows of the instruction table share."""
 
-from hwroute.isa.fields import PLANE, Field, Kind
+from hwroute.isa.fields import ADDRESS_BITS, PLANE, Field, Kind
 
 
 def unsigned(name: str, bits: int, doc: str, least: int = 0) -> Field:
@@ -24,22 +24,32 @@ def register(name: str, doc: str) -> Field:
     return Field(name=name, bits=4, kind=Kind.REGISTER, doc=doc)
 
 
+def address(name: str, kind: Kind, doc: str) -> Field:
+    """Return an address in a memory."""
+    return Field(name=name, bits=ADDRESS_BITS[kind], kind=kind, doc=doc)
+
+
 def matrix(name: str, doc: str) -> tuple[Field, Field]:
     """Return address and row pitch of a matrix in the scratchpad."""
     return (
-        Field(name=name, bits=16, kind=Kind.SCRATCHPAD, doc=f"{doc}: line of row 0"),
+        address(name, Kind.SCRATCHPAD, f"{doc}: line of row 0"),
         unsigned(f"{name}_pitch", 12, f"{doc}: lines from row to row"),
     )
 
 
 def row(name: str, doc: str) -> Field:
     """Return the address of a row in the scratchpad."""
-    return Field(name=name, bits=16, kind=Kind.SCRATCHPAD, doc=doc)
+    return address(name, Kind.SCRATCHPAD, doc)
 
 
 def ddr(name: str, doc: str) -> Field:
     """Return an address in DDR."""
-    return Field(name=name, bits=28, kind=Kind.DDR, doc=doc)
+    return address(name, Kind.DDR, doc)
+
+
+def hbm(name: str, doc: str) -> Field:
+    """Return an address in HBM."""
+    return address(name, Kind.HBM, doc)
 
 
 def lines(doc: str = "length of a row, in lines") -> Field:
@@ -49,7 +59,7 @@ def lines(doc: str = "length of a row, in lines") -> Field:
 
 def statistic(name: str, doc: str) -> Field:
     """Return an address in the statistics memory."""
-    return Field(name=name, bits=12, kind=Kind.STATISTIC, doc=doc)
+    return address(name, Kind.STATISTIC, doc)
 
 
 TARGET = Field(
@@ -64,6 +74,13 @@ HEADS = (
     unsigned("queries", 8, "query heads that share a KV head", least=1),
     unsigned("head_lines", 4, "length of a head, padded to lines", least=1),
 )
+INDEXED = (
+    unsigned("stride", 16, "lines in DDR from one index to the next"),
+    register("index", "times stride, added to the address"),
+    lines(),
+    flag("per_row", "a row for each token of the tile, the index counting up; else one"),
+)
+IDS = ddr("ids", "token ids, 32 bits each, that of position 0 first")
 OWN = flag("own", "whether the tile's only token is an entry too, its K and V in the scratchpad")
 COUNT = (
     choice(

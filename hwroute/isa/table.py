@@ -1,7 +1,6 @@
 """The instruction table: every opcode, its fields and its meaning, written once.
 
-Encoder, decoder, assembler, disassembler, the RTL's decoder and docs/isa-reference.md are all
-generated from it.
+Encoder and decoder (`hwroute.isa.instruction`) follow it.
 """
 
 from collections.abc import Mapping
