@@ -1,8 +1,5 @@
 """The trace: one record for every retired operation, the same schema from every executor."""
 
-import contextlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from hwroute.errors import InputError
+from hwroute.tensor_document import open_document, save_document
 
 FORMAT = "hwroute-trace/1"
-METADATA = "hwroute"
-"""Key of the metadata that says what the arrays are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +79,7 @@ class Trace:
             "header": self.header,
             "records": index,
         }
-        # One entry, because safetensors writes several in any order.
-        metadata = {METADATA: json.dumps(about)}
-        partial = path.parent / f".{path.name}.{os.getpid()}"
-        try:
-            save_file(tensors, partial, metadata=metadata)
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise InputError(f"trace {path} must be writable: {error}") from error
+        save_document(path, about, tensors, "trace")
 
     @classmethod
     def load(cls, path: Path) -> "Trace":
@@ -106,24 +90,17 @@ class Trace:
         InputError
             The file is missing, truncated, not a trace, or of an unknown version.
         """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
-                known = about.get("format")
-                if known != FORMAT:
-                    raise InputError(f"trace {path} must be of format {FORMAT!r}, not {known!r}")
-                trace = cls(program=about["program"], header=about["header"])
-                for number, operation, operator, position, names in about["records"]:
-                    trace.records.append(
-                        Record(
-                            id=number,
-                            operation=operation,
-                            operator=operator,
-                            position=position,
-                            rows=file.get_tensor(f"{number}/rows"),
-                            outputs={name: file.get_tensor(f"{number}/{name}") for name in names},
-                        )
+        with open_document(path, FORMAT, "trace") as (about, tensor):
+            trace = cls(program=about["program"], header=about["header"])
+            for number, operation, operator, position, names in about["records"]:
+                trace.records.append(
+                    Record(
+                        id=number,
+                        operation=operation,
+                        operator=operator,
+                        position=position,
+                        rows=tensor(f"{number}/rows"),
+                        outputs={name: tensor(f"{number}/{name}") for name in names},
                     )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"trace {path} must be a whole trace file: {error}") from error
+                )
         return trace

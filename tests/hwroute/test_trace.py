@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from hwroute.errors import InputError
-from hwroute.trace import FORMAT, METADATA, Record, Trace
+from hwroute.tensor_document import METADATA
+from hwroute.trace import FORMAT, Record, Trace
 
 
 def record(number: int = 0, **outputs: Any) -> Record:
@@ -72,7 +73,7 @@ def test_a_failed_save_keeps_the_earlier_file_and_leaves_no_other(
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("hwroute.trace.save_file", fails)
+    monkeypatch.setattr("hwroute.tensor_document.save_file", fails)
     with pytest.raises(InputError, match=r"run\.trace must be writable: No space left"):
         Trace(program="cd").save(tmp_path / "run.trace")
     assert (tmp_path / "run.trace").read_bytes() == before
