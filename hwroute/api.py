@@ -31,6 +31,7 @@ from hwroute.models.golden import Golden
 from hwroute.models.library import model_path
 from hwroute.models.ops.kv import KVMemory
 from hwroute.models.reference import Reference
+from hwroute.policy import RoutingPolicy
 from hwroute.policy_terms import KVRule
 from hwroute.trace import Trace
 
@@ -74,15 +75,22 @@ class Generated:
     trace: Trace | None
 
 
-def load(name_or_folder: str) -> ModelFolder:
+def load(name_or_folder: str, *, policy: RoutingPolicy | None = None) -> ModelFolder:
     """Return a model of the zoo by name, or the one in a folder.
+
+    Parameters
+    ----------
+    name_or_folder
+        What ``-m`` takes on the command line.
+    policy
+        Instead of the model's own, from `hwroute.policy_file.from_toml` for instance.
 
     Raises
     ------
     InputError
-        Unknown, or a broken or unsupported folder.
+        Unknown, or a broken or unsupported folder, or one without the routers of `policy`.
     """
-    return ModelFolder(model_path(name_or_folder))
+    return ModelFolder(model_path(name_or_folder), policy=policy)
 
 
 def encode(model: Checkpoint, text: str) -> list[int]:

@@ -25,7 +25,7 @@ from hwroute.models.library import named_policy
 from hwroute.models.tensor_file import TensorFile
 from hwroute.models.tokenizer import make_tokenizer
 from hwroute.policy import RoutingPolicy
-from hwroute.policy_file import read_policy
+from hwroute.policy_file import read_policy, to_toml
 
 FORMAT = 1
 """Version of the folder's format, `hwroute.format` in `config.json`."""
@@ -56,6 +56,8 @@ class ModelFolder:
         The folder.
     name
         What reports call it; the folder's name by default.
+    policy
+        Instead of the folder's own.
 
     Raises
     ------
@@ -64,7 +66,9 @@ class ModelFolder:
         another element type.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(
+        self, path: Path, name: str | None = None, *, policy: RoutingPolicy | None = None
+    ) -> None:
         self.path = path
         self.name = name or path.resolve().name
         config = _read_config(path / CONFIG)
@@ -72,7 +76,8 @@ class ModelFolder:
         self.shape = shape_from_hf(config, where)
         self._master = TensorFile(path / MASTER)
         settings = _settings(config, where)
-        self.policy = _policy(path, settings, self._master, where)
+        self._given = policy
+        self.policy = policy or _policy(path, settings, self._master, where)
         self.policy.check_layers(self.shape.layers)
         tokenizer = settings.get("tokenizer")
         self.tokenizer: Tokenizer | None = (
@@ -124,8 +129,13 @@ class ModelFolder:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256, in hexadecimal, over names, lengths and contents of the files."""
+        """SHA-256, in hexadecimal, over names, lengths and contents of the files.
+
+        A policy instead of the folder's own counts too.
+        """
         digest = hashlib.sha256()
+        if self._given is not None:
+            digest.update(to_toml(self._given).encode())
         for name in (CONFIG, INT4, MASTER, ROUTING):
             path = self.path / name
             if path.exists():

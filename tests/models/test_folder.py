@@ -15,7 +15,7 @@ from hwroute.hf_config import shape_to_hf
 from hwroute.models import library
 from hwroute.models.folder import ModelFolder, unpack_int4
 from hwroute.models.folder_writer import pack_int4, write_folder
-from hwroute.models.library import model_path, zoo_names
+from hwroute.models.library import model_path, named_policy, zoo_names
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.tokenizer import AsciiTokenizer
 from hwroute.policy_terms import KVRule
@@ -113,6 +113,16 @@ def test_routing_file_wins(folder: Path, edit_settings: Edit) -> None:
         ModelFolder(folder)
     edit_settings(kv=None)
     assert ModelFolder(folder).policy.kv is KVRule.DENSE
+
+
+def test_another_policy_takes_the_place_of_the_folders_own(folder: Path) -> None:
+    policy = named_policy("off")
+    assert ModelFolder(folder, policy=policy).policy == policy
+    assert ModelFolder(folder, policy=policy).hash != ModelFolder(folder).hash
+    with pytest.raises(InputError, match=r"attn_router\.0\.weight is missing"):
+        ModelFolder(folder, policy=named_policy("informed-routing"))
+    with pytest.raises(InputError, match="layers must be from 0 to 1 for this model, not 2"):
+        ModelFolder(folder, policy=named_policy("latched-layers"))
 
 
 def test_hash_covers_every_file(folder: Path, edit_settings: Edit, edit_tensors: Edit) -> None:
