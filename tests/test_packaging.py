@@ -1,5 +1,6 @@
 """What is built from the checkout is complete and works outside it."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,9 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 
+from hwroute import api
 from hwroute.config import PRESETS, load
+from hwroute.skip_map import skip_rates
 
 FOLDERS = ("hwroute", "models", "rtl", "sim")
 NOT_PACKED = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
@@ -113,6 +116,17 @@ def test_installed_command_runs_from_an_empty_folder(installed: Path, tmp_path: 
     file = tmp_path / "shown.toml"
     file.write_text(shown, encoding="utf-8")
     assert load(str(file)) == PRESETS["u280"]
+
+
+def test_installed_command_generates_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    # Weights, tokeniser and policy come from the wheel; the checkout's own answer is the measure.
+    words = ["generate", "-p", "First Citizen:", "-n", "8", "--json"]
+    result = json.loads(run(installed / "hwroute", *words, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    expected = api.generate(api.load("tiny"), "First Citizen:", 8)
+    assert result["token_ids"] == expected.token_ids
+    assert result["text"] == expected.text == "\nWhat sh"
+    assert result["skip"] == skip_rates(expected.executed)
 
 
 def test_build_from_text_files_in_place_of_links_stops(root: Path, tmp_path: Path) -> None:
