@@ -83,8 +83,11 @@ def compare(ours: Trace, theirs: Trace) -> Comparison:
     Raises
     ------
     InputError
-        They are traces of different programs.
+        They are traces of different programs, or one has no records: that shows nothing.
     """
+    for name, trace in (("first", ours), ("second", theirs)):
+        if not trace.records:
+            raise InputError(f"the {name} trace must have at least one record, not none")
     if ours.program != theirs.program:
         raise InputError(
             "traces must be of the same program (operations, weights, numerics), not of "

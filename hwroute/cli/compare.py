@@ -19,7 +19,7 @@ def compare(ours: Path, theirs: Path, as_json: bool) -> None:
     """Compare two traces record by record, bit by bit.
 
     Exit code 1 where they differ, with the first difference; 2 where they are traces of different
-    programs.
+    programs, or one has no records.
     """
     from hwroute import api
 

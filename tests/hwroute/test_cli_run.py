@@ -3,12 +3,14 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from hwroute.cli import main
+from hwroute.trace import Trace
 
 PROMPT = "First Citizen:"
 
@@ -62,6 +64,9 @@ def test_traces_of_one_program_compare_equal_and_others_are_refused(tmp_path: Pa
     assert fields["match"]
     assert fields["records"] > 100
     refused(f"compare {a} {other}", "traces must be of the same program")
+    empty = tmp_path / "empty.trace"
+    replace(Trace.load(a), records=[]).save(empty)
+    refused(f"compare {empty} {empty}", "the first trace must have at least one record")
 
 
 def test_traces_that_differ_exit_with_1(tmp_path: Path) -> None:

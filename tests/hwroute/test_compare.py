@@ -171,7 +171,17 @@ def test_traces_of_different_programs_are_refused() -> None:
     with pytest.raises(
         InputError, match=r"of the same program .* not of 5a5a5a5a5a5a and 000000000000"
     ):
-        compare(trace(), Trace(program="0" * 64))
+        compare(trace(), replace(trace(), program="0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "which"), [(0, 0, "first"), (0, 4, "first"), (4, 0, "second")]
+)
+def test_a_trace_without_records_matches_nothing(ours: int, theirs: int, which: str) -> None:
+    with pytest.raises(
+        InputError, match=f"the {which} trace must have at least one record, not none"
+    ):
+        compare(trace(ours), trace(theirs))
 
 
 def test_a_trace_from_a_file_equals_the_one_in_memory(tmp_path: Path) -> None:
