@@ -252,13 +252,12 @@ def _rule(site: Site | None, layer: int) -> DecisionRule | None:
     """Return how `site` decides at `layer`, None where every token executes without a plane."""
     if site is None or layer < site.overrides.first_layers:
         return None
-    first_tokens = site.overrides.first_tokens
     if site.decision.rule is Decide.TABLE:
-        return DecisionRule(forced=layer not in site.decision.layers, first_tokens=first_tokens)
+        return DecisionRule(forced=site.table_outcome(layer).addend is Addend.NATIVE)
     execute = [outcome.addend is Addend.NATIVE for outcome in site.outcomes].index(True)
     tie = site.decision.tie
     return DecisionRule(
         execute=execute,
         tie_executes=tie is Tie.EXECUTE or (tie is Tie.LOWEST_INDEX and execute == 0),
-        first_tokens=first_tokens,
+        first_tokens=site.overrides.first_tokens,
     )

@@ -71,8 +71,8 @@ class RoutingPolicy:
         site = self.attention or self.layer
         if site is None:
             return True
-        if site.scope is Scope.TABLE and site.decision.rule is Decide.TABLE:
-            return 0 not in site.decision.layers
+        if site.scope is Scope.TABLE:
+            return site.table_outcome(0).addend is not Addend.BYPASS
         return site.overrides.first_layers > 0
 
     def sites(self) -> Iterator[tuple[str, Site]]:

@@ -17,6 +17,9 @@ from hwroute.policy_terms import (
     Tie,
 )
 
+TABLES = (Scope.TABLE, Scope.STEP)
+"""Scopes of decisions that no token changes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Router:
@@ -157,7 +160,8 @@ class Site:
     decision
         How an outcome is chosen.
     outcomes
-        In the order of the router's logits; with one logit or a table the first one executes.
+        In the order of the router's logits. With one logit the first is taken above the
+        threshold; with a table the last in the layers that it lists, the first in all others.
     overrides
         Decisions taken from the router.
     groups
@@ -177,6 +181,7 @@ class Site:
             raise ValueError("outcomes must have at least one entry")
         if (self.decision.rule is Decide.TABLE) != (self.router is None):
             raise ValueError("router must be given exactly where decision.rule is not 'table'")
+        self._check_scope()
         if self.router is None and self.overrides != Overrides():
             raise ValueError("overrides must be absent where decision.rule is 'table'")
         bias = self.overrides.logit_bias
@@ -184,6 +189,24 @@ class Site:
             raise ValueError(
                 f"overrides.logit_bias must have {len(self.outcomes)} entries, not {len(bias)}"
             )
+
+    def _check_scope(self) -> None:
+        """Refuse a table that would differ by token, and a scope of tables without one."""
+        table = self.decision.rule is Decide.TABLE
+        if table and self.scope not in (*TABLES, Scope.GROUP):
+            raise ValueError(
+                "scope must be table, step-table or group where decision.rule is 'table', "
+                f"not {self.scope.value!r}"
+            )
+        if not table and self.scope in TABLES:
+            raise ValueError(
+                f"decision.rule must be 'table' where scope is {self.scope.value!r}, "
+                f"not {self.decision.rule.value!r}"
+            )
+
+    def table_outcome(self, layer: int) -> Outcome:
+        """Return what a decision by table takes at a layer."""
+        return self.outcomes[-1 if layer in self.decision.layers else 0]
 
     @property
     def logits(self) -> int:

@@ -18,7 +18,7 @@ from hwroute.models.float_weights import MATRIX_FIELDS, WeightSource, load_float
 from hwroute.models.rope import rotary_tables, rotate
 from hwroute.models.routing import REFERENCE_PRIMITIVES, decide, forced, router_logits
 from hwroute.policy_parts import Site
-from hwroute.policy_terms import KVRule, Scope, Source
+from hwroute.policy_terms import Addend, Decide, KVRule, Source
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -221,8 +221,8 @@ class Reference:
         site: Site | None = getattr(self.policy, name) if self.routing else None
         if site is None:
             return
-        if site.scope is Scope.TABLE:
-            out[:] = layer not in site.decision.layers
+        if site.decision.rule is Decide.TABLE:
+            out[:] = site.table_outcome(layer).addend is Addend.NATIVE
             return
         tensors = self.weights.layers[layer].routers.get(name)
         if tensors is None or site.router is None:

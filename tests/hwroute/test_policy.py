@@ -129,12 +129,29 @@ def test_combinations_that_cannot_be_are_refused() -> None:
         site(outcomes=())
     with pytest.raises(ValueError, match=r"overrides\.logit_bias must have 2 entries, not 1"):
         site(overrides=Overrides(logit_bias=(1.0,)))
+
+
+def test_a_table_is_the_same_for_every_token() -> None:
     table = Decision(rule=Decide.TABLE, layers=(0,))
+    for scope in (Scope.TOKEN, Scope.SEQUENCE, Scope.EXPERTS):
+        with pytest.raises(
+            ValueError,
+            match=r"scope must be table, step-table or group where decision\.rule is 'table', "
+            f"not '{scope.value}'",
+        ):
+            site(router=None, decision=table, scope=scope)
+    for scope in (Scope.TABLE, Scope.STEP):
+        assert site(router=None, decision=table, scope=scope).router is None
+        with pytest.raises(ValueError, match=r"decision\.rule must be 'table' .* not 'argmax'"):
+            site(scope=scope)
     with pytest.raises(ValueError, match=r"overrides must be absent where decision\.rule is"):
-        site(router=None, decision=table, overrides=Overrides(first_layers=1))
+        site(router=None, decision=table, scope=Scope.TABLE, overrides=Overrides(first_layers=1))
     skips_0 = site(router=None, decision=table, scope=Scope.TABLE)
     with pytest.raises(ValueError, match="kv must not be 'reuse'"):
         RoutingPolicy(name="x", summary="", kv=KVRule.REUSE, layer=skips_0)
+    # The last outcome is that of the listed layers, whichever it is.
+    executes_0 = replace(skips_0, outcomes=(BYPASS, EXECUTE))
+    RoutingPolicy(name="x", summary="", kv=KVRule.REUSE, layer=executes_0)
 
 
 def test_a_table_beyond_the_model_is_refused() -> None:

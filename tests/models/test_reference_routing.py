@@ -12,6 +12,7 @@ from hwroute.models.library import named_policy, policy_names
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.reference import ATTENTION, FFN, Reference
 from hwroute.models.routing import REFERENCE_PRIMITIVES, decide, forced, router_logits
+from hwroute.operation_list import build
 from hwroute.policy import RoutingPolicy
 from hwroute.policy_parts import Decision, Outcome, Overrides, Router, Site
 from hwroute.policy_terms import Activation, Addend, Decide, KVRule, Scope, Source, Tie
@@ -156,6 +157,26 @@ def test_a_table_skips_for_every_token() -> None:
     assert reference.decisions[:, ATTENTION].all(axis=1).tolist() == [1, 1, 0, 1, 0, 1]
     assert reference.decisions[:, FFN].all(axis=1).tolist() == [1, 1, 1, 0, 1, 1]
     assert not reference.decisions[[2, 4], ATTENTION].any()
+
+
+def test_a_table_reads_the_same_on_reference_and_golden() -> None:
+    policy = named_policy("latched-layers")
+    assert policy.attention is not None
+    turned = replace(policy.attention, outcomes=policy.attention.outcomes[::-1])
+    for attention in (policy.attention, turned):
+        # Bypassing layer 0 leaves nothing to reuse.
+        mine = replace(policy, attention=attention, kv=KVRule.EVICT)
+        reference = Reference(Widened(mine))
+        reference.forward(IDS)
+        executes = reference.decisions[:, ATTENTION].all(axis=1)
+        for layer in range(len(executes)):
+            name = f"layers.{layer}.attention.decide"
+            (decide,) = (i for i in build(reference.shape, mine) if i.name == name)
+            assert decide.decision is not None
+            assert decide.decision.forced == executes[layer]
+        assert executes.tolist() == [
+            (layer in (2, 4)) == (attention is turned) for layer in range(6)
+        ]
 
 
 def test_a_whole_layer_has_one_decision_and_its_overrides() -> None:
