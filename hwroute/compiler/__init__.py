@@ -1,1 +1,5 @@
-"""From shape, policy and configuration towards a Program: memories, buffers, tokens."""
+"""From shape, policy and configuration to a Program: memories, buffers, instructions, tokens."""
+
+from hwroute.compiler.compile import compile_program
+
+__all__ = ["compile_program"]

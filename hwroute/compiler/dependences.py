@@ -9,45 +9,99 @@ way or another: there it waits instead until the units concerned have finished a
 from hwroute.compiler.draft import Draft
 from hwroute.isa.fields import QUEUED, Unit
 
+Known = dict[Unit, dict[Unit, int]]
+"""``known[unit][other]``: the last instruction of `other` that has surely finished when the next
+one of `unit` starts."""
+
 
 def synchronise(drafts: list[Draft]) -> None:
     """Fill in ``wait`` and ``signal`` of a body; addresses must be known.
 
-    A boundary is a control instruction, and an instruction that has a label. The caller ends the
-    body with a ``sync`` of all units.
+    A boundary is a control instruction, and an instruction that has a label. Branches go forward.
+    The caller ends the body with a ``sync`` of all units.
     """
-    edges = _hazards(drafts)
-    boundaries = [
-        index
-        for index, draft in enumerate(drafts)
-        if draft.unit is Unit.CONTROL or (draft.labels and index)
-    ]
-    for index in boundaries:
-        draft = drafts[index]
+    _Synchroniser(drafts).run()
+
+
+class _Synchroniser:
+    """One pass over a body.
+
+    Since a unit works in order, of the earlier instructions of another unit that one conflicts
+    with, only the latest matters.
+    """
+
+    def __init__(self, drafts: list[Draft]):
+        self.drafts = drafts
+        self.known: Known = {unit: dict.fromkeys(QUEUED, -1) for unit in QUEUED}
+        self.history: dict[Unit, list[int]] = {unit: [] for unit in QUEUED}
+        self.after: dict[int, dict[Unit, int]] = {}
+        self.taken: dict[str, list[Known]] = {}
+        """What is known where a branch to a label is taken."""
+        self.boundary = -1
+
+    def run(self) -> None:
+        for index, draft in enumerate(self.drafts):
+            if draft.unit is Unit.CONTROL or (draft.labels and index):
+                self._pass_boundary(index, draft)
+            else:
+                self._order(index, draft)
+
+    def _pass_boundary(self, index: int, draft: Draft) -> None:
         if draft.unit is not Unit.CONTROL:
             raise AssertionError(f"{draft.labels[0]} must label a control instruction")
-        crossing = {
-            drafts[first].unit
-            for second in edges
-            for first in edges[second]
-            if first < index <= second
-        }
-        draft.wait |= crossing - {Unit.CONTROL}
-    _give_tokens(drafts, edges)
+        for label in draft.labels:
+            for other in self.taken.pop(label, ()):
+                self.known = _both(self.known, other)
+        self.boundary = index
+        if draft.target:
+            self.taken.setdefault(draft.target, []).append(_both(self.known, self.known))
+        for unit in draft.wait:
+            self._drained(unit)
+
+    def _drained(self, drained: Unit) -> None:
+        """Note that the boundary waits for a unit, whichever way the sequencer goes on."""
+        snapshot = self.taken.get(self.drafts[self.boundary].target, [])[-1:]
+        for known in (self.known, *snapshot):
+            for unit in known:
+                known[unit][drained] = max(known[unit][drained], self.boundary)
+
+    def _order(self, index: int, draft: Draft) -> None:
+        mine = self.known[draft.unit]
+        others = [unit for unit in QUEUED if unit is not draft.unit]
+        latest = {other: self._latest_conflict(other, draft, mine[other]) for other in others}
+        # The latest first: it may imply the others.
+        for other in sorted(others, key=lambda unit: -latest[unit]):
+            earlier = latest[other]
+            if earlier <= mine[other]:
+                continue
+            if earlier < self.boundary:
+                self.drafts[self.boundary].wait.add(other)
+                self._drained(other)
+                continue
+            self.drafts[earlier].signal.add(draft.unit)
+            draft.wait.add(other)
+            for unit, last in self.after[earlier].items():
+                mine[unit] = max(mine[unit], last)
+        mine[draft.unit] = index
+        self.after[index] = dict(mine)
+        self.history[draft.unit].append(index)
+
+    def _latest_conflict(self, other: Unit, draft: Draft, finished: int) -> int:
+        """Return the last instruction of `other` after `finished` that must come first, or -1."""
+        for earlier in reversed(self.history[other]):
+            if earlier <= finished:
+                break
+            if _conflict(self.drafts[earlier], draft):
+                return earlier
+        return -1
 
 
-def _hazards(drafts: list[Draft]) -> dict[int, list[int]]:
-    """Return, by instruction, earlier instructions of other units that it must come after."""
-    edges: dict[int, list[int]] = {}
-    since = 0
-    for index, draft in enumerate(drafts):
-        if draft.name == "sync" and draft.wait == set(QUEUED):
-            since = index
-        for earlier in range(since, index):
-            other = drafts[earlier]
-            if other.unit is not draft.unit and _conflict(other, draft):
-                edges.setdefault(index, []).append(earlier)
-    return edges
+def _both(one: Known, other: Known) -> Known:
+    """Return what is known either way."""
+    return {
+        unit: {drained: min(last, other[unit][drained]) for drained, last in row.items()}
+        for unit, row in one.items()
+    }
 
 
 def _conflict(first: Draft, second: Draft) -> bool:
@@ -61,31 +115,3 @@ def _conflict(first: Draft, second: Draft) -> bool:
         for a in writes
         for b in others
     )
-
-
-def _give_tokens(drafts: list[Draft], edges: dict[int, list[int]]) -> None:
-    """Turn edges into tokens, leaving out those that others imply.
-
-    `known[unit][other]` is the last instruction of `other` that has surely finished when the next
-    one of `unit` starts.
-    """
-    known: dict[Unit, dict[Unit, int]] = {unit: dict.fromkeys(QUEUED, -1) for unit in QUEUED}
-    after: dict[int, dict[Unit, int]] = {}
-    for index, draft in enumerate(drafts):
-        if draft.unit is Unit.CONTROL:
-            for unit in known:
-                for drained in draft.wait:
-                    known[unit][drained] = max(known[unit][drained], index)
-            continue
-        mine = known[draft.unit]
-        # The latest first: it may imply the others.
-        for earlier in sorted(edges.get(index, ()), reverse=True):
-            other = drafts[earlier].unit
-            if other is Unit.CONTROL or mine[other] >= earlier:
-                continue
-            drafts[earlier].signal.add(draft.unit)
-            draft.wait.add(other)
-            for unit, last in after[earlier].items():
-                mine[unit] = max(mine[unit], last)
-        mine[draft.unit] = index
-        after[index] = dict(mine)

@@ -40,21 +40,16 @@ class Buffer:
     address: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """Rows of a buffer in the scratchpad, `pitch` lines apart; pitch 0 is one row for all."""
-
-    buffer: Buffer
-    lines: int
-    pitch: int
-
-
 @dataclass(frozen=True)
 class At:
     """A field's value: a buffer's address, plus `offset`."""
 
     buffer: Buffer
     offset: int = 0
+
+
+Value = int | str | At
+"""Of a field: a number, the name of a choice or a register, or the address of a buffer."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,21 @@ class Span:
         return a.address < b.address + b.size and b.address < a.address + a.size
 
 
-Value = int | At
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Rows of a buffer in the scratchpad, `pitch` lines apart; pitch 0 is one row for all."""
+
+    buffer: Buffer
+    lines: int
+    pitch: int
+
+    def fields(self, name: str, line: int = 0) -> dict[str, Value]:
+        """Return address and pitch fields `name` of an operand that begins at a line of a row."""
+        return {name: At(self.buffer, line), f"{name}_pitch": self.pitch}
+
+    def span(self, start: int = 0, stop: int | None = None) -> Span:
+        """Return lines `start` to `stop` of every row."""
+        return Span(self.buffer, start, self.lines if stop is None else stop)
 
 
 @dataclass(kw_only=True)

@@ -1,10 +1,11 @@
 """Lay out HBM and DDR for a model: weights and K/V in HBM, everything else in DDR."""
 
-from hwroute.checkpoint import EMBEDDING, matrix_shapes
+from hwroute.checkpoint import EMBEDDING
 from hwroute.config import Config
 from hwroute.errors import InputError
-from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS, lines_of
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, lines_of
 from hwroute.kv_layout import kv_layout
+from hwroute.matrix_layout import matrix_layout
 from hwroute.memory_map import Arrangement, Content, MemoryMap, Region, Space
 from hwroute.operations import Operation, Operator
 from hwroute.shape import ModelShape
@@ -29,7 +30,6 @@ class Layout:
         self.config = config
         self.context = context
         self.entry = kv_layout(shape, config.numerics.kv_format)
-        self._shapes = matrix_shapes(shape)
         self._regions: list[Region] = []
         self._end = {Space.HBM: 0, Space.DDR: 0}
 
@@ -75,18 +75,10 @@ class Layout:
 
     def _matrix(self, tensors: tuple[str, ...], arrangement: Arrangement) -> int:
         """Place weights and scales under the first tensor's name; return the outputs."""
-        outputs = sum(self._shapes[name][0] for name in tensors)
-        if arrangement is Arrangement.HEADS:
-            outputs = outputs // self.shape.head_dim * self.entry.head_lines * LINE_ELEMENTS
-        columns = self.config.array.columns
-        blocks = -(-outputs // columns)
-        reduction = lines_of(self._shapes[tensors[0]][1])
-        beats = -(-blocks * reduction * columns // self.config.kv.hbm_ports)
-        self._add(tensors[0], Content.MATRIX, beats, tensors, arrangement)
-        groups = -(-reduction * LINE_ELEMENTS // self.config.numerics.group)
-        scales = lines_of(blocks * groups * columns)
-        self._add(f"{tensors[0]}.scales", Content.SCALES, scales, tensors, arrangement)
-        return outputs
+        size = matrix_layout(self.shape, self.config, tensors, arrangement)
+        self._add(tensors[0], Content.MATRIX, size.beats, tensors, arrangement)
+        self._add(f"{tensors[0]}.scales", Content.SCALES, size.scales, tensors, arrangement)
+        return size.outputs
 
     def _add(
         self,

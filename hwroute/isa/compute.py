@@ -35,10 +35,12 @@ ARRAY = (
             flag("first", "whether partial sums start from zero, not from those left there"),
             flag("last", "whether the result is written, not left as partial sums"),
             choice("format", ("fp16", "fp32"), "of the output; fp32 has 32 elements a line"),
+            unsigned("offset", 6, "element of the first line of ``out`` and bias to begin at"),
         ),
         doc="FP16 by INT4 matrix product. Column blocks as wide as the array in order, and in each "
-        "the lines of the reduction in order. Without ``first`` and ``last`` it has one column "
-        "block.",
+        "the lines of the reduction in order; a block begins on a whole row of port beats, each of "
+        "its groups of scales on a line. Without ``first`` and ``last`` it has one column block. "
+        "The rest of the last line of ``out`` becomes zero.",
         writes="scratchpad",
     ),
     Opcode(
@@ -58,7 +60,8 @@ ARRAY = (
         doc="Queries by keys in the order of entries that kv.order left, the own entry last. "
         "Scores of (row, head) begin at out + (row * heads + head - first) * out_pitch. In the "
         "same pass, over the entries that a row attends to: the largest score rounded up to an "
-        "integer, and for each 64 dimensions of a head the largest exponent of a value.",
+        "integer, and for each 64 dimensions of a head the largest exponent of a value from HBM or "
+        "history buffer. Head h of the pass has 1 + head_lines values of a row, h after h.",
         writes="scratchpad, statistics",
     ),
     Opcode(
@@ -77,7 +80,8 @@ ARRAY = (
             PITCH,
         ),
         doc="Probabilities by values. 2**(score - maximum) of the entries that a row attends to, "
-        "by their values in the order of the scores; in the same pass, the row's sum.",
+        "by their values in the order of the scores; in the same pass, the row's sum. Exponents of "
+        "the own value join the reference. A head's sums begin 2 * head_lines behind the last's.",
         writes="scratchpad, statistics",
     ),
 )

@@ -66,7 +66,8 @@ TARGET = Field(
     name="target", bits=20, kind=Kind.TARGET, doc="index of the instruction to go on with"
 )
 TO_PLANE = Field(name="to", bits=PLANE.bits, kind=Kind.PLANE, doc="plane to write", least=1)
-PITCH = unsigned("pitch", 9, "statistics words from one value to the next of a row", least=1)
+PITCH = unsigned("pitch", 9, "statistics words from one value of a row to its next", least=1)
+"""Value k of row r is word ``address + k * pitch + r``."""
 LAYER = unsigned("layer", 8, "number of the layer")
 HEADS = (
     unsigned("heads", 8, "query heads of this pass", least=1),

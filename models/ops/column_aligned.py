@@ -44,12 +44,14 @@ class AlignedColumns(Columns):
         sums = a.astype(np.float64) @ b.astype(np.float64).T
         return sums.astype(np.int64), ea[:, None] + eb[None, :] - 2 * FP16_POINT
 
-    def matmul(self, x: Bits16, weights: PreparedWeights) -> Floats32:
-        """Return x . w [T, N]; float32 products of blocks are exact (`block_dot_int4`)."""
-        aligned, exponent = align_block(blocks_of(x), INT4_MAGNITUDE_BITS)
+    def matmul(
+        self, x: Bits16, weights: PreparedWeights, start: Floats32 | None = None
+    ) -> Floats32:
+        """Return start + x . w [T, N]; float32 products of blocks are exact (`block_dot_int4`)."""
+        aligned, exponent = align_block(blocks_of(padded(x)), INT4_MAGNITUDE_BITS)
         a = aligned.astype(np.float32)
         power = np.ldexp(np.float32(1), exponent - INT4_POINT).astype(np.float32)
-        total = np.zeros((len(x), weights.blocks.shape[2]), np.float32)
+        total = self.partial_sums(x, weights, start)
         for block, (w, scale) in enumerate(zip(weights.blocks, weights.scales, strict=True)):
             total += (a[:, block] @ w) * power[:, block, None] * scale
         return total

@@ -62,7 +62,7 @@ class Columns(ABC):
         expected = (outputs, -(-reduction // self.numerics.group))
         if scales.shape != expected:
             raise ValueError(f"Scales must be of shape {expected}, not {scales.shape!r}")
-        lanes = blocks_of(values).transpose(1, 2, 0)
+        lanes = blocks_of(padded(values)).transpose(1, 2, 0)
         blocks: NDArray[Any] = lanes.astype(self.weight_dtype, order="C")
         repeated = np.repeat(fp16_to_fp32(scales), self.numerics.group // LANES, axis=1)
         return PreparedWeights(blocks=blocks, scales=repeated[:, : len(blocks)].T.copy())
@@ -72,12 +72,21 @@ class Columns(ABC):
         return self.matmul(x, self.prepare(values, scales))
 
     @abstractmethod
-    def matmul(self, x: Bits16, weights: PreparedWeights) -> Floats32:
-        """Return x . w [T, N] in FP32 for FP16 x [T, K].
+    def matmul(
+        self, x: Bits16, weights: PreparedWeights, start: Floats32 | None = None
+    ) -> Floats32:
+        """Return start + x . w [T, N] in FP32 for FP16 x [T, K]; start is +0 by default.
 
         Per block of 64, the dot product becomes FP32 (exactly), is multiplied by the block's scale
         and added to the blocks before it; both round to nearest even.
         """
+
+    @staticmethod
+    def partial_sums(x: Bits16, weights: PreparedWeights, start: Floats32 | None) -> Floats32:
+        """Return FP32 [T, N] to add a product's blocks to: a copy of `start`, or +0."""
+        if start is not None:
+            return start.copy()
+        return np.zeros((len(x), weights.blocks.shape[2]), np.float32)
 
     @abstractmethod
     def block_dot_fp16(self, x: Bits16, y: Bits16) -> tuple[Ints, Ints]:
@@ -143,7 +152,7 @@ def blocks_of(x: NDArray[Any]) -> NDArray[Any]:
     return x.reshape(*x.shape[:-1], -1, LANES)
 
 
-def padded(x: Bits16) -> Bits16:
+def padded(x: NDArray[Any]) -> NDArray[Any]:
     """Pad the last axis with zeros to a multiple of 64."""
     missing = -x.shape[-1] % LANES
     return np.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, missing)]) if missing else x

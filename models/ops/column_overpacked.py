@@ -9,7 +9,7 @@ import numpy as np
 
 from hwroute.column_format import SIGNIFICAND_POINT, TRUNCATED_BITS
 from hwroute.config import Variant
-from hwroute.models.ops.column_base import Columns, Int4, PreparedWeights, blocks_of
+from hwroute.models.ops.column_base import Columns, Int4, PreparedWeights, blocks_of, padded
 from hwroute.numerics import Bits16, Floats32, Ints, decode_fp16, fixed_to_fp32
 
 
@@ -42,10 +42,12 @@ class OverpackedColumns(Columns):
         sums, largest = align_and_add(products, exponent_x + exponent_y)
         return sums, largest - 2 * SIGNIFICAND_POINT + TRUNCATED_BITS
 
-    def matmul(self, x: Bits16, weights: PreparedWeights) -> Floats32:
-        """Return x . w [T, N], block by block."""
-        total = np.zeros((len(x), weights.blocks.shape[2]), np.float32)
-        lanes = blocks_of(x)
+    def matmul(
+        self, x: Bits16, weights: PreparedWeights, start: Floats32 | None = None
+    ) -> Floats32:
+        """Return start + x . w [T, N], block by block."""
+        total = self.partial_sums(x, weights, start)
+        lanes = blocks_of(padded(x))
         for block, (w, scale) in enumerate(zip(weights.blocks, weights.scales, strict=True)):
             sums, power = self.block_dot_int4(lanes[:, block, None], w.T[:, None])
             total += fixed_to_fp32(sums[..., 0], power[..., 0]) * scale

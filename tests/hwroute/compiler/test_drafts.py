@@ -90,7 +90,7 @@ def test_what_crosses_a_branch_is_drained_there() -> None:
         set(),
         {Unit.DMA},
         set(),
-        {Unit.DMA, Unit.NPE},
+        {Unit.NPE},
         set(),
     ]
     assert not any(draft.signal for draft in drafts)
