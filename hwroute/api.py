@@ -24,12 +24,12 @@ from hwroute.models.generate import (
     GoldenWindows,
     Tracer,
     adjusted_policy,
-    check_prompt,
 )
 from hwroute.models.generate import generate as generate_golden
 from hwroute.models.golden import Golden
 from hwroute.models.library import model_path
 from hwroute.models.ops.kv import KVMemory
+from hwroute.models.prompt import check_prompt
 from hwroute.models.reference import Reference
 from hwroute.policy import RoutingPolicy
 from hwroute.policy_terms import KVRule

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwroute.checkpoint import Checkpoint
-from hwroute.config import Config, KVConfig, to_dict
+from hwroute.config import Config, to_dict
 from hwroute.errors import InputError
 from hwroute.models.golden import Golden
 from hwroute.models.ops.kv import KVMemory
+from hwroute.models.prompt import check_memory, check_prompt
 from hwroute.models.sequence import Sequence
 from hwroute.models.tile import Tile, Values
 from hwroute.operations import Operation
 from hwroute.policy import RoutingPolicy
 from hwroute.policy_terms import KVRule
-from hwroute.shape import ModelShape
 from hwroute.trace import Record, Trace
 
 
@@ -39,36 +39,6 @@ class Generation:
     prompt_ids: list[int]
     token_ids: list[int]
     executed: NDArray[np.bool_]
-
-
-def check_prompt(shape: ModelShape, prompt: Ordered[int], count: int) -> None:
-    """Raise InputError unless a model can continue `prompt` by `count` tokens."""
-    if count < 1:
-        raise InputError(f"tokens to generate must be at least 1, not {count}")
-    if not prompt:
-        raise InputError("the prompt must have at least one token, not none")
-    for index, token in enumerate(prompt):
-        if not 0 <= token < shape.vocab:
-            raise InputError(
-                f"token {index} of the prompt must be from 0 to {shape.vocab - 1} (the model's "
-                f"vocabulary), not {token}"
-            )
-    if len(prompt) + count > shape.context:
-        raise InputError(
-            f"prompt and generated tokens must fit the model's context of {shape.context}, "
-            f"not {len(prompt)} + {count}"
-        )
-
-
-def check_memory(shape: ModelShape, config: KVConfig, tokens: int) -> None:
-    """Raise InputError unless a KV memory has room for `tokens` tokens of a model."""
-    for name, needed, what in (
-        ("max_layers", shape.layers, "the layers of the model"),
-        ("max_tokens", tokens, "prompt and generated tokens"),
-    ):
-        room = getattr(config, name)
-        if needed > room:
-            raise InputError(f"kv.{name} must be at least {needed} ({what}), not {room}")
 
 
 def generate(

@@ -15,6 +15,7 @@ from hwroute.errors import InputError
 from hwroute.models.float_cache import FloatCache
 from hwroute.models.float_ops import attention, rms_norm, silu, split_heads
 from hwroute.models.float_weights import MATRIX_FIELDS, WeightSource, load_float_weights
+from hwroute.models.prompt import check_prompt
 from hwroute.models.rope import rotary_tables, rotate
 from hwroute.models.routing import REFERENCE_PRIMITIVES, decide, forced, router_logits
 from hwroute.policy_parts import Site
@@ -153,15 +154,9 @@ class Reference:
         Raises
         ------
         InputError
-            The prompt is empty, or prompt and tokens exceed the context.
+            The model cannot continue the prompt by `count` tokens.
         """
-        if not prompt:
-            raise InputError("prompt must have at least one token, not 0")
-        if len(prompt) + count > self.shape.context:
-            raise InputError(
-                f"prompt and generated tokens must be at most the model's context "
-                f"({self.shape.context}), not {len(prompt)} + {count}"
-            )
+        check_prompt(self.shape, prompt, count)
         cache, fed, seen = self.new_cache(), list(prompt), []
         generated: list[int] = []
         while len(generated) < count:
@@ -169,8 +164,7 @@ class Reference:
             seen.append(self.decisions)
             fed = [int(np.argmax(logits[-1]))]
             generated += fed
-        if seen:
-            self.decisions = np.concatenate(seen, axis=-1)
+        self.decisions = np.concatenate(seen, axis=-1)
         return generated
 
     def _check(self, batch: Array, before: int) -> None:

@@ -13,12 +13,12 @@ from hwroute.models.generate import (
     GoldenWindows,
     Tracer,
     adjusted_policy,
-    check_prompt,
     generate,
 )
 from hwroute.models.golden import Golden
 from hwroute.models.library import named_policy
 from hwroute.models.ops.kv import KVMemory
+from hwroute.models.prompt import check_prompt
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.reference import Reference
 from hwroute.models.sequence import Sequence
@@ -100,6 +100,8 @@ def test_a_bad_prompt_is_refused(golden: Golden, prompt: Any, count: int, messag
         check_prompt(SHAPE, prompt, count)
     with pytest.raises(InputError, match=message):
         generate(golden, prompt, count)
+    with pytest.raises(InputError, match=message):
+        Reference(model()).generate(prompt, count)
 
 
 @pytest.mark.parametrize(

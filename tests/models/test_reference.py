@@ -176,7 +176,6 @@ def test_greedy_generation_follows_the_full_forward() -> None:
     decisions = reference.decisions
     assert np.argmax(reference.forward(fed)[len(IDS) - 1 :], axis=-1).tolist() == generated
     np.testing.assert_array_equal(decisions, reference.decisions)
-    assert reference.generate(IDS, 0) == []
 
 
 class Zeroed:
@@ -233,10 +232,6 @@ def test_wrong_requests_are_named() -> None:
         reference.forward([1, 11])
     with pytest.raises(InputError, match=r"at most the model's context \(12\) tokens, not 13"):
         reference.forward([0] * 13)
-    with pytest.raises(InputError, match=r"context \(12\), not 5 \+ 8"):
-        reference.generate(IDS, 8)
-    with pytest.raises(InputError, match="prompt must have at least one token, not 0"):
-        reference.generate([], 1)
     with pytest.raises(InputError, match=r"'skipgpt-layer-input': kv must not be 'reuse' unless"):
         Reference(model("skipgpt-layer-input"), kv=KVRule.REUSE)
     with pytest.raises(ValueError, match="source must be 'float' or 'int4', not 'int8'"):
