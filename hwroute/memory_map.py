@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hwroute.errors import InputError, nearest
+from hwroute.names import check_name
 
 
 class Space(Enum):
@@ -64,6 +65,11 @@ class Region:
         First beat or line, and number of them (in HBM: in each port).
     tensors, arrangement
         What the content is made of.
+
+    Raises
+    ------
+    ValueError
+        A name is none (`hwroute.names`), or address or size is out of range.
     """
 
     name: str
@@ -72,6 +78,14 @@ class Region:
     size: int
     tensors: tuple[str, ...] = ()
     arrangement: Arrangement = Arrangement.PLAIN
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.tensors):
+            check_name("name of a region or tensor", name)
+        if self.address < 0:
+            raise ValueError(f"address of region {self.name} must be 0 or more, not {self.address}")
+        if self.size < 1:
+            raise ValueError(f"size of region {self.name} must be positive, not {self.size}")
 
     @property
     def end(self) -> int:
@@ -89,10 +103,32 @@ class MemoryMap:
         In order of address within each memory; they do not overlap.
     context
         Tokens that fit.
+
+    Raises
+    ------
+    ValueError
+        Two regions have one name, overlap or are not in order, or `context` is not positive.
     """
 
     regions: tuple[Region, ...]
     context: int
+
+    def __post_init__(self) -> None:
+        if self.context < 1:
+            raise ValueError(f"context must be positive, not {self.context}")
+        names: set[str] = set()
+        ends = dict.fromkeys(Space, 0)
+        for region in self.regions:
+            space = region.content.space
+            if region.name in names:
+                raise ValueError(f"regions must have names of their own, not two {region.name}")
+            if region.address < ends[space]:
+                raise ValueError(
+                    f"region {region.name} must begin at {ends[space]} or above, behind the last "
+                    f"of {space.value}, not at {region.address}"
+                )
+            names.add(region.name)
+            ends[space] = region.end
 
     def region(self, name: str) -> Region:
         """Return a region by name.

@@ -12,7 +12,7 @@ from hwroute.errors import nearest
 def to_plain(value: Any) -> Any:
     """Return a dataclass as a dict without the fields that have their default.
 
-    Enumerations become their values and tuples lists, at any depth.
+    Enumerations become their values, tuples lists and mappings dicts, at any depth.
     """
     if is_dataclass(value):
         return {
@@ -22,6 +22,8 @@ def to_plain(value: Any) -> Any:
         }
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Mapping):
+        return {key: to_plain(part) for key, part in value.items()}
     return [to_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
@@ -37,7 +39,7 @@ def from_plain(kind: Any, value: object, where: str = "") -> Any:
     Parameters
     ----------
     kind
-        A dataclass, enumeration, tuple, optional or plain type.
+        A dataclass, enumeration, tuple, mapping, optional or plain type.
     value
         As TOML or JSON holds it.
     where
@@ -56,9 +58,12 @@ def from_plain(kind: Any, value: object, where: str = "") -> Any:
             raise TypeError(f"{where} must be an array, not {value!r}")
         part = get_args(kind)[0]
         return tuple(from_plain(part, item, f"{where}[{i}]") for i, item in enumerate(value))
-    if is_dataclass(kind):
+    if is_dataclass(kind) or get_origin(kind) is Mapping:
         if not isinstance(value, Mapping):
             raise TypeError(f"{where} must be a table, not {value!r}")
+        if not is_dataclass(kind):
+            part = get_args(kind)[1]
+            return {key: from_plain(part, item, f"{where}.{key}") for key, item in value.items()}
         return _parse_table(kind, value, where)
     if issubclass(kind, Enum):
         choices = [choice.value for choice in kind]
