@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,13 @@ from hwroute.names import NAME, check_name
 from hwroute.plain import from_plain
 from hwroute.program import Program
 
-SINGLE = {"format": int, "model": str, "policy": str, "tile": int, "context": int}
+SINGLE: Mapping[str, type[Any]] = {
+    "format": int,
+    "model": str,
+    "policy": str,
+    "tile": int,
+    "context": int,
+}
 """Directives that a listing has once, and the type of their value."""
 DIRECTIVES = (*SINGLE, "config", "region")
 REGION = ("name", "content", "address", "size", "arrangement")

@@ -33,7 +33,7 @@ class Operands:
 
     def __init__(self, memory: MemoryMap, labels: Mapping[str, int]):
         self._labels = labels
-        self._label_at = {index: name for name, index in reversed(labels.items())}
+        self._label_at = {index: name for name, index in reversed([*labels.items()])}
         self._regions = {
             space: [one for one in memory.regions if one.content.space is space] for space in Space
         }
@@ -136,7 +136,7 @@ def _known(field: Field, text: str, names: list[str]) -> str:
 def _decimal(pattern: int) -> str:
     """Return the shortest decimal of an FP32 pattern; the pattern itself where none gives it."""
     number = np.uint32(pattern).view(np.float32)
-    text = str(number)
+    text: str = str(number)
     return text if re.fullmatch(DECIMAL, text) and _bits(text) == pattern else f"{pattern:#010x}"
 
 
