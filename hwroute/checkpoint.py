@@ -24,6 +24,11 @@ ROUTER_PREFIX = {"attention": "attn_router", "ffn": "ffn_router", "layer": "laye
 """How the router of a policy's site is called in a layer."""
 
 
+def groups_of(columns: int, group: int) -> int:
+    """Return the groups of `group` columns that hold `columns`, the last one perhaps shorter."""
+    return -(-columns // group)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Int4Weights:
     """A matrix on the INT4 grid: ``values * scale`` of the value's group.
@@ -33,11 +38,14 @@ class Int4Weights:
     values
         int8 [out, in], from -8 to 7.
     scales
-        FP16 patterns, uint16 [out, in / group], positive and normal.
+        FP16 patterns, uint16 [out, ceil(in / group)], positive and normal.
+    group
+        Columns that share a scale; the last group is shorter where it does not divide `in`.
     """
 
     values: NDArray[np.int8]
     scales: NDArray[np.uint16]
+    group: int
 
     def __post_init__(self) -> None:
         if self.values.dtype != np.int8 or self.values.ndim != 2:
@@ -52,21 +60,19 @@ class Int4Weights:
             raise TypeError(
                 f"scales must be uint16 [{rows}, groups], not {scales.dtype} {scales.shape}"
             )
-        if scales.shape[1] == 0 or columns % scales.shape[1]:
+        if type(self.group) is not int or self.group < 1:
+            raise ValueError(f"group must be a positive int, not {self.group!r}")
+        if scales.shape[1] != groups_of(columns, self.group):
             raise ValueError(
-                f"scales must have a number of groups that divides {columns} columns, "
-                f"not {scales.shape[1]}"
+                f"scales must have {groups_of(columns, self.group)} groups for {columns} columns "
+                f"in groups of {self.group}, not {scales.shape[1]}"
             )
-
-    @property
-    def group(self) -> int:
-        """Columns that share a scale."""
-        return int(self.values.shape[1] // self.scales.shape[1])
 
     def dequantised(self) -> Floats:
         """Return float32 [out, in]; every product of an INT4 and an FP16 value is exact."""
         scales = self.scales.view(np.float16).astype(np.float32)
-        return self.values.astype(np.float32) * np.repeat(scales, self.group, axis=1)
+        repeated = np.repeat(scales, self.group, axis=1)[:, : self.values.shape[1]]
+        return self.values.astype(np.float32) * repeated
 
 
 class Tokenizer(Protocol):

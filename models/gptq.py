@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwroute.checkpoint import HEAD, Checkpoint, Int4Weights, layer_prefix, matrix_shapes
+from hwroute.checkpoint import (
+    HEAD,
+    Checkpoint,
+    Int4Weights,
+    groups_of,
+    layer_prefix,
+    matrix_shapes,
+)
 from hwroute.models.float_weights import MATRIX_FIELDS
 from hwroute.models.quantize import best_scales, grid
 from hwroute.models.reference import Reference
@@ -28,30 +35,31 @@ def gptq(weight: Array, hessian: Array, *, group: int, damping: float = 0.01) ->
     hessian
         Sum of x x^T over calibration inputs x, [in, in].
     group
-        Columns that share a scale; must divide `in`.
+        Columns that share a scale; the last group holds the columns that are left.
     damping
         Share of the diagonal's mean that is added to the diagonal.
     """
     columns = weight.shape[1]
-    if group < 1 or columns % group:
-        raise ValueError(f"group must divide the {columns} columns, not {group!r}")
+    if group < 1:
+        raise ValueError(f"group must be positive, not {group!r}")
     remaining = weight.astype(np.float64)
     upper = _inverse_factor(hessian, damping)
     values = np.zeros(weight.shape, np.int8)
-    scales = np.zeros((len(weight), columns // group))
+    scales = np.zeros((len(weight), groups_of(columns, group)))
     for start in range(0, columns, group):
-        end = start + group
+        end = min(start + group, columns)
         block, factor = remaining[:, start:end], upper[start:end, start:end]
         scale = best_scales(block)
         errors = np.zeros_like(block)
-        for i in range(group):
+        for i in range(end - start):
             rounded = grid(block[:, i : i + 1], scale)
             values[:, start + i] = rounded[:, 0]
             errors[:, i] = (block[:, i] - (rounded * scale)[:, 0]) / factor[i, i]
             block[:, i + 1 :] -= np.outer(errors[:, i], factor[i, i + 1 :])
         remaining[:, end:] -= errors @ upper[start:end, end:]
         scales[:, start // group] = scale[:, 0]
-    return Int4Weights(values=values, scales=scales.astype(np.float16).view(np.uint16))
+    halves = scales.astype(np.float16).view(np.uint16)
+    return Int4Weights(values=values, scales=halves, group=group)
 
 
 def _inverse_factor(hessian: Array, damping: float) -> Array:

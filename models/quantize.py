@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwroute.checkpoint import Int4Weights
+from hwroute.checkpoint import Int4Weights, groups_of
 
 Array = NDArray[Any]
 
@@ -27,15 +27,22 @@ def round_to_nearest(weight: Array, group: int) -> Int4Weights:
     weight
         Floating point [out, in].
     group
-        Columns that share a scale; must divide `in`.
+        Columns that share a scale; the last group holds the columns that are left.
     """
     rows, columns = weight.shape
-    if group < 1 or columns % group:
-        raise ValueError(f"group must divide the {columns} columns, not {group!r}")
-    groups = weight.astype(np.float64).reshape(rows, -1, group)
+    if group < 1:
+        raise ValueError(f"group must be positive, not {group!r}")
+    # Zeros behind the last column change neither a group's largest value nor its error.
+    padded = np.zeros((rows, groups_of(columns, group) * group))
+    padded[:, :columns] = weight
+    groups = padded.reshape(rows, -1, group)
     scales = best_scales(groups)
-    values = grid(groups, scales).astype(np.int8).reshape(rows, columns)
-    return Int4Weights(values=values, scales=scales[..., 0].astype(np.float16).view(np.uint16))
+    values = grid(groups, scales).astype(np.int8).reshape(rows, -1)[:, :columns]
+    return Int4Weights(
+        values=np.ascontiguousarray(values),
+        scales=scales[..., 0].astype(np.float16).view(np.uint16),
+        group=group,
+    )
 
 
 def grid(weights: Array, scales: Array) -> Array:

@@ -11,6 +11,7 @@ from hwroute.checkpoint import (
     Floats,
     Int4Weights,
     Tokenizer,
+    groups_of,
     matrix_shapes,
     router_shapes,
     vector_shapes,
@@ -67,9 +68,9 @@ class RandomCheckpoint:
         random = self._random(name)
         values = random.integers(-8, 8, (rows, columns), dtype=np.int8)
         # The standard deviation of integers from -8 to 7 is 4.6.
-        scale = random.uniform(0.8, 1.2, (rows, -(-columns // self.group)))
+        scale = random.uniform(0.8, 1.2, (rows, groups_of(columns, self.group)))
         scales = (scale / (4.6 * math.sqrt(columns))).astype(np.float16).view(np.uint16)
-        return Int4Weights(values=values, scales=scales)
+        return Int4Weights(values=values, scales=scales, group=self.group)
 
     def fp16(self, name: str) -> NDArray[np.uint16]:
         """Return an FP16 tensor as patterns."""

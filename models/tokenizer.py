@@ -1,7 +1,14 @@
 """Tokenizers, by the name that a model folder's `config.json` gives."""
 
+from pathlib import Path
+
 from hwroute.checkpoint import Tokenizer
 from hwroute.errors import InputError, nearest
+from hwroute.models.bpe_tokenizer import BpeTokenizer, read_vocabulary
+
+VOCABULARY = "tokenizer.bin"
+"""The file of a folder that the tokenizer "llama2c" reads."""
+TOKENIZERS = ("ascii", "llama2c")
 
 
 class AsciiTokenizer:
@@ -40,20 +47,28 @@ class AsciiTokenizer:
         return bytes(ids).decode("ascii")
 
 
-TOKENIZERS = {"ascii": AsciiTokenizer}
-
-
-def make_tokenizer(name: str, where: str) -> Tokenizer:
+def make_tokenizer(name: str, folder: Path, vocab: int, where: str) -> Tokenizer:
     """Return the tokenizer called `name`.
+
+    Parameters
+    ----------
+    name
+        One of `TOKENIZERS`.
+    folder, vocab
+        The model's folder and number of token ids.
+    where
+        What an error calls the place that names it.
 
     Raises
     ------
     InputError
-        There is none; `where` is what the message calls the place that names it.
+        There is none, or its file is missing or not of this model.
     """
     if name not in TOKENIZERS:
         raise InputError(
             f"{where}: tokenizer must be one of {', '.join(TOKENIZERS)}, not {name!r}"
             f"{nearest(name, list(TOKENIZERS))}"
         )
-    return TOKENIZERS[name]()
+    if name == "ascii":
+        return AsciiTokenizer()
+    return BpeTokenizer(read_vocabulary(folder / VOCABULARY, vocab))

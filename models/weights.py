@@ -1,6 +1,7 @@
 """A checkpoint's weights as the machine holds them, prepared once for fast bit-true products."""
 
 import math
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -30,24 +31,12 @@ class MachineWeights:
         The machine's.
     columns
         The column variant's products.
-
-    Raises
-    ------
-    InputError
-        The length of a reduction is no multiple of the machine's group of weights.
     """
 
     def __init__(self, checkpoint: Checkpoint, numerics: Numerics, columns: Columns):
         self.checkpoint = checkpoint
         self.numerics = numerics
         self.columns = columns
-        for name in ("dim", "q_dim", "ffn_dim"):
-            width = getattr(checkpoint.shape, name)
-            if width % numerics.group:
-                raise InputError(
-                    f"{name} of the model must be a multiple of {numerics.group} (numerics.group), "
-                    f"not {width}"
-                )
         self._matrices: dict[str, PreparedWeights] = {}
         self._vectors: dict[str, Bits16] = {}
 
@@ -81,7 +70,7 @@ class MachineWeights:
         if not name.endswith(("q_proj.weight", "k_proj.weight")):
             return weights
         order = self._pairs(len(weights.values))
-        return Int4Weights(values=weights.values[order], scales=weights.scales[order])
+        return replace(weights, values=weights.values[order], scales=weights.scales[order])
 
     def vector(self, name: str) -> Bits16:
         """Return an FP16 tensor, subnormals flushed; biases of Q and K in the order of rows."""

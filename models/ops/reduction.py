@@ -8,6 +8,7 @@ rounded up to an integer, and the exponentials are added as integers in units of
 import numpy as np
 from numpy.typing import NDArray
 
+from hwroute.models.ops.column_base import blocks_of, padded
 from hwroute.numerics import (
     FP16_BIAS,
     FP16_MAGNITUDE_BITS,
@@ -20,7 +21,6 @@ from hwroute.numerics import (
     fp16_to_int,
 )
 
-BLOCK = 64
 ALIGNED_POINT = FP16_BIAS + FP16_MAGNITUDE_BITS - 1
 """An aligned integer a at block exponent e is a * 2**(e - ALIGNED_POINT)."""
 
@@ -30,12 +30,12 @@ PROBABILITY_POINT = 24
 
 
 def sum_of_squares(x: Bits16) -> Floats32:
-    """Return sum of x**2 [rows] in FP32 for FP16 x [rows, n], n a multiple of 64.
+    """Return sum of x**2 [rows] in FP32 for FP16 x [rows, n].
 
-    Each block of 64 is aligned (17-bit magnitudes), squared and added exactly, rounded once to
-    FP32, and added to the blocks before it.
+    Each block of 64, the last one filled up with zeros, is aligned (17-bit magnitudes), squared and
+    added exactly, rounded once to FP32, and added to the blocks before it.
     """
-    aligned, exponent = align_block(x.reshape(len(x), -1, BLOCK), FP16_MAGNITUDE_BITS)
+    aligned, exponent = align_block(blocks_of(padded(x)), FP16_MAGNITUDE_BITS)
     blocks = fixed_to_fp32(np.square(aligned).sum(axis=-1), 2 * (exponent - ALIGNED_POINT))
     return accumulate(blocks)
 
@@ -46,8 +46,8 @@ def dot_products(x: Bits16, w: Bits16) -> Floats32:
     Per block of 64, both operands aligned, an exact integer sum rounded once to FP32; then added
     to the blocks before it.
     """
-    a, ea = align_block(x.reshape(len(x), -1, BLOCK), FP16_MAGNITUDE_BITS)
-    b, eb = align_block(w.reshape(len(w), -1, BLOCK), FP16_MAGNITUDE_BITS)
+    a, ea = align_block(blocks_of(padded(x)), FP16_MAGNITUDE_BITS)
+    b, eb = align_block(blocks_of(padded(w)), FP16_MAGNITUDE_BITS)
     # Exact in float64: 64 * 2**17 * 2**17 = 2**40.
     sums = np.einsum("rbl,obl->rob", a.astype(np.float64), b.astype(np.float64))
     exponent = ea[:, None, :] + eb[None, :, :] - 2 * ALIGNED_POINT

@@ -52,9 +52,15 @@ def test_scales_of_a_wrong_shape_are_refused():
         columns(Variant.ALIGNED).prepare(np.zeros((4, 256), np.int8), np.zeros((4, 1), np.uint16))
 
 
-def test_a_reduction_that_is_no_multiple_of_64_is_refused():
-    with pytest.raises(ValueError, match="Reduction must be a multiple of 64 long, not 100"):
-        columns(Variant.ALIGNED).prepare(np.zeros((4, 100), np.int8), np.zeros((4, 1), np.uint16))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_zeros_fill_up_the_last_block_and_the_last_group(variant):
+    random = np.random.default_rng(20)
+    x = fp16(random.standard_normal((3, 200)))
+    values = random.integers(-8, 8, (4, 200), dtype=np.int8)
+    scales = fp16(random.uniform(0.1, 1, (4, 2)))
+    found = columns(variant).matmul_int4(x, values, scales)
+    filled = [np.pad(array, [(0, 0), (0, 56)]) for array in (x, values)]
+    assert (found == columns(variant).matmul_int4(*filled, scales)).all()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from hwroute.checkpoint import EMBEDDING, HEAD, Checkpoint, Int4Weights, matrix_shapes
 from hwroute.errors import InputError
@@ -17,6 +18,7 @@ from hwroute.models.folder import ModelFolder, unpack_int4
 from hwroute.models.folder_writer import pack_int4, write_folder
 from hwroute.models.library import model_path, named_policy, zoo_names
 from hwroute.models.random_weights import RandomCheckpoint
+from hwroute.models.tensor_writer import TensorWriter
 from hwroute.models.tokenizer import AsciiTokenizer
 from hwroute.policy_terms import KVRule
 
@@ -56,8 +58,11 @@ def test_nibbles_unpack_in_order_and_sign() -> None:
 
 def test_dequantised_weights_are_value_times_scale_of_the_group() -> None:
     scales = np.array([[0.5, 2.0]], np.float16).view(np.uint16)
-    weights = Int4Weights(values=np.array([[1, -8, 7, 3]], np.int8), scales=scales)
+    weights = Int4Weights(values=np.array([[1, -8, 7, 3]], np.int8), scales=scales, group=2)
     assert weights.dequantised().tolist() == [[0.5, -4.0, 14.0, 6.0]]
+    # The last group may be shorter.
+    weights = Int4Weights(values=np.array([[1, -8, 7, 3]], np.int8), scales=scales, group=3)
+    assert weights.dequantised().tolist() == [[0.5, -4.0, 3.5, 6.0]]
 
 
 @pytest.mark.parametrize(
@@ -80,13 +85,13 @@ def test_dequantised_weights_are_value_times_scale_of_the_group() -> None:
             np.zeros((1, 4), np.int8),
             np.zeros((1, 3), np.uint16),
             ValueError,
-            "scales must have a number of groups that divides 4 columns, not 3",
+            "scales must have 2 groups for 4 columns in groups of 2, not 3",
         ),
     ],
 )
 def test_bad_int4_weights(values: Any, scales: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        Int4Weights(values=values, scales=scales)
+        Int4Weights(values=values, scales=scales, group=2)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +157,42 @@ def test_a_folder_from_hugging_face_has_no_routing(
         model.int4(Q_PROJ)
     with pytest.raises(InputError, match=r"must hold int4\.safetensors"):
         model.fp16(NORM)
+
+
+def test_int4_weights_stand_alone(folder: Path) -> None:
+    whole = ModelFolder(folder)
+    expected = {name: whole.int4(name) for name in matrix_shapes(whole.shape)}
+    norm = whole.tensor(NORM)
+    (folder / "model.safetensors").unlink()
+    model = ModelFolder(folder)
+    assert (model.has_master, model.has_int4, model.policy) == (False, True, whole.policy)
+    np.testing.assert_array_equal(model.tensor(NORM), norm)
+    np.testing.assert_array_equal(model.tensor(HEAD), model.tensor(EMBEDDING))
+    np.testing.assert_array_equal(model.tensor(Q_PROJ), expected[Q_PROJ].dequantised())
+    with pytest.raises(InputError, match=r"must hold model\.safetensors to be quantised again"):
+        next(model.blocks(NORM))
+
+
+def test_bfloat16_weights_are_read_exactly(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    wide = {name: value.astype(np.float32) for name, value in tensors.items()}
+    halves = {name: value.view(np.uint32) & 0xFFFF0000 for name, value in wide.items()}
+    types = {name: ("F16", value.shape) for name, value in wide.items()}
+    path = folder / "model.safetensors"
+    with TensorWriter(path, types) as file:
+        for name, value in halves.items():
+            file.write(name, (value >> 16).astype(np.uint16).view(np.float16))
+    path.write_bytes(path.read_bytes().replace(b'"F16"', b'"BF16"', len(types)))
+    lengthen_header(path, len(types))
+    model = ModelFolder(folder)
+    for name, value in halves.items():
+        np.testing.assert_array_equal(model.tensor(name), value.view(np.float32))
+
+
+def lengthen_header(path: Path, more: int) -> None:
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little") + more
+    path.write_bytes(length.to_bytes(8, "little") + raw[8:])
 
 
 def drop_routers(tensors: Tensors) -> None:

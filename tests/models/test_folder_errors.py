@@ -34,7 +34,10 @@ Tensors = dict[str, NDArray[Any]]
         ({"kv": None}, r"key hwroute\.kv \(reuse or dense\) is missing"),
         ({"routers": 1}, r"hwroute\.routers must be true or false, not 1"),
         ({"tokeniser": "ascii"}, r"hwroute\.tokeniser must be a known key; .* 'tokenizer'"),
-        ({"tokenizer": "asci"}, r"tokenizer must be one of ascii, not 'asci'; did you mean 'ascii"),
+        (
+            {"tokenizer": "asci"},
+            r"tokenizer must be one of ascii, llama2c, not 'asci'; did you mean 'ascii",
+        ),
     ],
 )
 def test_bad_settings(
@@ -73,7 +76,7 @@ BAD_TENSORS: list[tuple[str, Callable[[Tensors], object], str]] = [
     (
         "model",
         lambda t: t.update({NORM: np.zeros(128, np.int16)}),
-        f"tensor {NORM} must be F16 or F32, not I16",
+        f"tensor {NORM} must be F16 or BF16 or F32, not I16",
     ),
     (
         "int4",
@@ -132,8 +135,9 @@ def test_truncated_file_is_named(folder: Path, file: str) -> None:
             ModelFolder(folder)
 
 
-def test_missing_master_is_named(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
+def test_missing_weights_are_named(folder: Path) -> None:
+    for file in ("model", "int4"):
+        (folder / f"{file}.safetensors").unlink()
     with pytest.raises(InputError, match=r"model\.safetensors: must be a whole safetensors file"):
         ModelFolder(folder)
 

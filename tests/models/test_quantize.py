@@ -21,7 +21,7 @@ def test_a_matrix_on_the_grid_is_kept() -> None:
     values = rng.integers(-7, 8, (5, 16)).astype(np.int8)
     values[:, [0, 8]] = 7
     scales = rng.uniform(0.1, 2, (5, 2)).astype(np.float16)
-    weights = Int4Weights(values=values, scales=scales.view(np.uint16))
+    weights = Int4Weights(values=values, scales=scales.view(np.uint16), group=8)
     found = round_to_nearest(weights.dequantised(), group=8)
     np.testing.assert_array_equal(found.values, values)
     np.testing.assert_array_equal(found.scales, weights.scales)
@@ -55,12 +55,24 @@ def test_a_group_of_zeros_has_a_normal_scale() -> None:
     assert (found.scales.view(np.float16) == SMALLEST_SCALE).all()
 
 
-@pytest.mark.parametrize("group", [0, 3, 16])
-def test_group_must_divide_the_columns(group: int) -> None:
-    with pytest.raises(ValueError, match=f"group must divide the 8 columns, not {group}"):
-        round_to_nearest(np.ones((2, 8)), group=group)
-    with pytest.raises(ValueError, match=f"group must divide the 8 columns, not {group}"):
-        gptq(np.ones((2, 8)), np.eye(8), group=group)
+def test_group_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="group must be positive, not 0"):
+        round_to_nearest(np.ones((2, 8)), group=0)
+    with pytest.raises(ValueError, match="group must be positive, not 0"):
+        gptq(np.ones((2, 8)), np.eye(8), group=0)
+
+
+def test_the_last_group_is_rounded_as_if_it_stood_alone() -> None:
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((6, 20))
+    hessian = np.diag(rng.uniform(0.5, 2, 20))
+    for found in (round_to_nearest(weight, group=8), gptq(weight, hessian, group=8)):
+        assert (found.values.shape, found.scales.shape) == ((6, 20), (6, 3))
+        for start, end in ((0, 8), (8, 16), (16, 20)):
+            alone = round_to_nearest(weight[:, start:end], group=end - start)
+            np.testing.assert_array_equal(found.values[:, start:end], alone.values)
+            np.testing.assert_array_equal(found.scales[:, start // 8], alone.scales[:, 0])
+        np.testing.assert_allclose(found.dequantised(), weight, atol=0.3)
 
 
 def test_gptq_with_a_diagonal_hessian_rounds_to_nearest() -> None:
