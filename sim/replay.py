@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hwroute.compare import Divergence, compare_records
+from hwroute.operations import Operator
+from hwroute.sim.record import Recorded
 from hwroute.trace import Record
 
 
@@ -68,6 +70,11 @@ class UnitResult:
     cycles: int
     build_seconds: float
     run_seconds: float
+
+
+def of_kinds(operations: Sequence[Recorded], *kinds: Operator) -> list[Recorded]:
+    """Return the operations of a run that are of some kinds."""
+    return [item for item in operations if item.operation.operator in kinds]
 
 
 def differences(golden: Sequence[Record], rtl: Sequence[Record]) -> list[Divergence]:

@@ -13,7 +13,7 @@ from hwroute.operations import Operator
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.sim.array_beats import Scheduler
 from hwroute.sim.record import Recorded
-from hwroute.sim.replay import same_but
+from hwroute.sim.replay import of_kinds, same_but
 from hwroute.trace import Record
 
 PRODUCTS = (Operator.MATMUL, Operator.HEAD, Operator.SCORES, Operator.ATTEND)
@@ -38,7 +38,7 @@ class ArrayReplay:
     def __init__(self, config: Config, golden: Golden, operations: Sequence[Recorded]):
         self.config = config
         self._model = golden
-        self.operations = [item for item in operations if item.operation.operator in PRODUCTS]
+        self.operations = of_kinds(operations, *PRODUCTS)
         self.golden = [self._golden(item) for item in self.operations]
 
     def _golden(self, item: Recorded) -> Record:

@@ -13,7 +13,7 @@ from hwroute.models.ops.kv import KVRequest
 from hwroute.operations import Operator
 from hwroute.shape import ModelShape
 from hwroute.sim.record import Recorded
-from hwroute.sim.replay import same_but
+from hwroute.sim.replay import of_kinds, same_but
 from hwroute.sim.replay_kv import KVReplay, order_payloads, replay
 from hwroute.trace import Record
 
@@ -36,8 +36,7 @@ class KVOrderReplay:
     settings: Mapping[str, int] = {}
 
     def __init__(self, operations: Sequence[Recorded], requests: Sequence[KVRequest]):
-        kinds = (Operator.KV_WRITE, Operator.KV_ORDER)
-        self.operations = [item for item in operations if item.operation.operator in kinds]
+        self.operations = of_kinds(operations, Operator.KV_WRITE, Operator.KV_ORDER)
         self.golden = [item.record for item in self.operations]
         self._requests = requests
 
@@ -57,7 +56,7 @@ class KVOrderReplay:
 
     def records(self, outputs: Mapping[str, Any]) -> list[Record]:
         """Return the scheduler's slots and orders."""
-        answers = self._replay.split(dict(outputs))
+        answers = self._replay.split(outputs)
         records = []
         for item in self.operations:
             found = [answer for answer in answers[slice(*item.requests)] if answer is not None]
@@ -99,7 +98,7 @@ class KVDataReplay:
         self.beats = -(-16 * shape.kv_dim // kv.beat_bits)
         self.settings: Mapping[str, int] = {"beats": self.beats}
         self._width = shape.head_dim
-        self._orders = [o for o in operations if o.operation.operator is Operator.KV_ORDER]
+        self._orders = of_kinds(operations, Operator.KV_ORDER)
         self._data = [self._entries(item) for item in self._orders]
         wanted = {item.record.id for item in chosen}
         self._compared = [item.record.id in wanted for item in self._orders]

@@ -13,7 +13,7 @@ from hwroute.rtl.accumulation import SLOT_BITS
 from hwroute.rtl.fused_reduction import LOGITS
 from hwroute.rtl.reduction import Reduction
 from hwroute.sim.record import Recorded
-from hwroute.sim.replay import same_but
+from hwroute.sim.replay import of_kinds, same_but
 from hwroute.trace import Record
 
 LANES = 64
@@ -35,8 +35,7 @@ class SoftmaxReplay:
     settings: Mapping[str, int] = {}
 
     def __init__(self, operations: Sequence[Recorded]):
-        kinds = (Operator.SCORES, Operator.ATTEND)
-        self.operations = [item for item in operations if item.operation.operator in kinds]
+        self.operations = of_kinds(operations, Operator.SCORES, Operator.ATTEND)
         self.golden = [self._golden(item) for item in self.operations]
 
     @staticmethod
@@ -128,9 +127,7 @@ class FusedReplay:
 
     def __init__(self, weights: MachineWeights, operations: Sequence[Recorded]):
         self._weights = weights
-        self.operations = [
-            item for item in operations if item.operation.operator is Operator.REDUCE
-        ]
+        self.operations = of_kinds(operations, Operator.REDUCE)
         self.golden = [item.record for item in self.operations]
 
     @cached_property

@@ -9,7 +9,7 @@ import numpy as np
 from hwroute.operations import Operator
 from hwroute.rtl.router import Decision
 from hwroute.sim.record import Recorded
-from hwroute.sim.replay import same_but
+from hwroute.sim.replay import of_kinds, same_but
 from hwroute.trace import Record
 
 
@@ -29,7 +29,7 @@ class RouterReplay:
     settings: Mapping[str, int] = {}
 
     def __init__(self, operations: Sequence[Recorded]):
-        self.operations = [o for o in operations if o.operation.operator is Operator.DECIDE]
+        self.operations = of_kinds(operations, Operator.DECIDE)
         self.golden = [self._golden(item) for item in self.operations]
 
     @staticmethod

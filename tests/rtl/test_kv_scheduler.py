@@ -8,14 +8,14 @@ import pytest
 
 from hwroute import timing
 from hwroute.config import PRESETS, KVConfig
-from hwroute.errors import CheckFailedError
 from hwroute.kv import KVOp
 from hwroute.models.ops.kv import KVMemory, KVRequest
 from hwroute.paths import build_dir
 from hwroute.rtl.emit import emit
 from hwroute.rtl.kv_scheduler import KVScheduler
-from hwroute.sim.replay_kv import decode_log, replay
-from hwroute.sim.units import UnitSimulation
+from hwroute.sim.replay import differences
+from hwroute.sim.replay_kv import KVReplay, decode_log, replay
+from hwroute.sim.units import Run, UnitSimulation
 
 DEMO = replace(PRESETS["demo"].kv, buffer_tokens=16)
 """Too small a buffer for the longer runs, so that capacity is exceeded."""
@@ -26,16 +26,22 @@ def demo() -> UnitSimulation:
     return UnitSimulation(KVScheduler(DEMO), folder=build_dir())
 
 
+def replayed(
+    simulation: UnitSimulation, log: list[KVRequest], folder: Path, stall: float
+) -> tuple[KVReplay, Run]:
+    work = replay(log)
+    return work, simulation.run(work.inputs, work.expect, folder=folder, stall=stall, seed=7)
+
+
 def run(
     simulation: UnitSimulation, log: list[KVRequest], folder: Path, stall: float
 ) -> tuple[list[int], int]:
     """Replay and compare; return each request's cycles and the number of records."""
-    work = replay(log)
-    got = simulation.run(work.inputs, work.expect, folder=folder, stall=stall, seed=7)
-    compared = work.check(got.outputs)
+    work, got = replayed(simulation, log, folder, stall)
+    assert differences(work.golden, work.records(got.outputs)) == []
     assert np.array_equal(got.outputs["slots"]["token"], work.outputs["slots"]["token"])
     assert np.array_equal(got.outputs["slots"]["layer"], work.outputs["slots"]["layer"])
-    return np.diff(got.in_cycles["i"]).tolist(), compared
+    return np.diff(got.in_cycles["i"]).tolist(), len(work.golden)
 
 
 @pytest.mark.cpp
@@ -126,8 +132,9 @@ def test_a_changed_record_is_reported(demo: UnitSimulation, tmp_path: Path) -> N
     wrong = record.copy()
     wrong[2, 4] += 1
     log[target] = replace(log[target], record=wrong)
-    with pytest.raises(CheckFailedError, match=rf"KV request {target} .* row 2: port must be"):
-        run(demo, log, tmp_path, 0.0)
+    work, got = replayed(demo, log, tmp_path, 0.0)
+    (found,) = differences(work.golden, work.records(got.outputs))
+    assert (found.id, found.output, found.index) == (target, "port", (2,))
 
 
 @pytest.mark.cpp
