@@ -14,6 +14,11 @@ FLOAT_TO_HALF_CYCLES = 2
 FLOAT_COMPARE_CYCLES = 1
 
 
+# Instruction decoder: hwroute.rtl.decoder. One word a cycle.
+
+DECODER_CYCLES = 1
+
+
 # Router and bitmask unit: hwroute.rtl.router.
 
 ROUTER_START_CYCLES = 2

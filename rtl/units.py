@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 
 from hwroute.config import Config
 from hwroute.rtl.array import PEArray
+from hwroute.rtl.decoder import Decoder
 from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
@@ -13,6 +14,7 @@ from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
+    "decoder": lambda _config: Decoder(),
     "array": PEArray,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
@@ -20,7 +22,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "kv": lambda config: KVScheduler(config.kv),
     "kv-buffer": lambda config: KVReadPath(config.kv),
 }
-"""What `hwroute verilog` emits and `hwroute sim` replays on."""
+"""What `hwroute verilog` emits; `hwroute sim` replays on all but the decoder."""
 
 
 def module_name(unit: str) -> str:
