@@ -1,18 +1,22 @@
-"""A small model folder with random weights, and ways to damage it."""
+"""A small model folder with random weights, ways to damage it, and a KV memory made to measure."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from hwroute.checkpoint import matrix_shapes, router_shapes, vector_shapes
+from hwroute.config import KVConfig
 from hwroute.models.folder import INT4_FORMAT
 from hwroute.models.folder_writer import write_folder
 from hwroute.models.library import named_policy
+from hwroute.models.ops.kv_directory import Entry, KVDirectory
+from hwroute.models.ops.kv_rounds import HistoryBuffer
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.shape import ModelShape
 
@@ -73,3 +77,26 @@ def edit_tensors(folder: Path) -> Callable[[str, Callable[[Tensors], object]], N
         save_file(tensors, path, metadata={"format": INT4_FORMAT} if file == "int4" else None)
 
     return edit
+
+
+class FixedDirectory(KVDirectory):
+    """A directory that answers what a test says."""
+
+    def __init__(self, config: KVConfig, layers: list[list[Entry]], reused: list[list[bool]]):
+        super().__init__(config)
+        self.layers = layers
+        self.bits = reused
+
+    def entries(self, layer: int, count: int) -> list[Entry]:
+        return self.layers[layer][:count]
+
+    def reused(self, layer: int, count: int) -> Any:
+        return np.array(self.bits[layer][:count], bool)
+
+
+@pytest.fixture(scope="session")
+def history_of() -> Callable[[KVConfig, list[list[Entry]], list[list[bool]]], HistoryBuffer]:
+    """Return what makes a history buffer over the entries, and who reuses them, of each layer."""
+    return lambda config, layers, reused: HistoryBuffer(
+        config, FixedDirectory(config, layers, reused)
+    )

@@ -1,7 +1,7 @@
 """KV directory, rounds and history buffer keep their contract (docs/kv.md)."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,27 +10,13 @@ from hypothesis import strategies as st
 from hwroute.config import PRESETS, KVConfig
 from hwroute.kv import ORDER_FIELDS, KVOp
 from hwroute.models.ops.kv import KVMemory, KVRequest
-from hwroute.models.ops.kv_directory import NO_ENTRY, Entry, KVDirectory
+from hwroute.models.ops.kv_directory import NO_ENTRY, Entry
 from hwroute.models.ops.kv_rounds import HistoryBuffer, Round, Served, rounds_to_records
 
 DEMO = PRESETS["demo"].kv
+History = Callable[..., HistoryBuffer]
 TINY = replace(DEMO, buffer_tokens=4, max_tokens=64, max_layers=6)
 CONFIGS = [DEMO, TINY, PRESETS["mid"].kv, replace(DEMO, hbm_ports=2, buffer_write_ports=1)]
-
-
-class FixedDirectory(KVDirectory):
-    """A directory that answers what a test says."""
-
-    def __init__(self, config: KVConfig, layers: list[list[Entry]], reused: list[list[bool]]):
-        super().__init__(config)
-        self.layers = layers
-        self.bits = reused
-
-    def entries(self, layer: int, count: int) -> list[Entry]:
-        return self.layers[layer][:count]
-
-    def reused(self, layer: int, count: int) -> Any:
-        return np.array(self.bits[layer][:count], bool)
 
 
 class Checker:
@@ -73,18 +59,18 @@ def test_an_evicted_token_takes_no_part() -> None:
     assert served == [0, 2]
 
 
-def test_an_invalid_buffer_takes_token_order_and_ends_a_round_at_a_collision() -> None:
+def test_an_invalid_buffer_takes_token_order_and_ends_a_round_at_a_collision(
+    history_of: History,
+) -> None:
     entries = [Entry(True, 0, port, 0) for port in (0, 1, 1, 2, 3, 0, 0)]
-    directory = FixedDirectory(DEMO, [entries], [])
-    rounds = HistoryBuffer(DEMO, directory).attend(0, 7, False)
+    rounds = history_of(DEMO, [entries], []).attend(0, 7, False)
     tokens = [[entry.token for entry in served] for served in rounds]
     assert tokens == [[0, 1], [2, 3, 4, 5], [6]]
 
 
-def test_an_invalid_buffer_ends_a_round_where_the_writes_run_out() -> None:
+def test_an_invalid_buffer_ends_a_round_where_the_writes_run_out(history_of: History) -> None:
     entries = [Entry(True, 0, port, 0) for port in (0, 1, 2, 3)]
-    directory = FixedDirectory(DEMO, [entries], [[], [True, True, False, True]])
-    rounds = HistoryBuffer(DEMO, directory).attend(0, 4, True)
+    rounds = history_of(DEMO, [entries], [[], [True, True, False, True]]).attend(0, 4, True)
     assert rounds == [
         [
             Served(0, False, 0, 0, 0, True, 0, 0),
@@ -95,12 +81,13 @@ def test_an_invalid_buffer_ends_a_round_where_the_writes_run_out() -> None:
     ]
 
 
-def test_a_valid_buffer_serves_banks_first_and_keeps_in_place_without_a_write() -> None:
+def test_a_valid_buffer_serves_banks_first_and_keeps_in_place_without_a_write(
+    history_of: History,
+) -> None:
     entries = [Entry(True, 0, port, 0) for port in (0, 1, 2, 3)]
     held = [True, True, False, False]
     again = [True, False, True, True]
-    directory = FixedDirectory(DEMO, [entries, entries], [[], held, again])
-    buffer = HistoryBuffer(DEMO, directory)
+    buffer = history_of(DEMO, [entries, entries], [[], held, again])
     buffer.attend(0, 4, True)
     assert buffer.attend(1, 4, True) == [
         [
@@ -113,11 +100,12 @@ def test_a_valid_buffer_serves_banks_first_and_keeps_in_place_without_a_write() 
     assert buffer.held == {0: (0, 0), 2: (1, 1), 3: (0, 1)}
 
 
-def test_a_full_buffer_keeps_no_more_and_a_place_is_free_a_round_after_it_was_read() -> None:
+def test_a_full_buffer_keeps_no_more_and_a_place_is_free_a_round_after_it_was_read(
+    history_of: History,
+) -> None:
     entries = [Entry(True, 0, token % 4, token) for token in range(12)]
     none, every, later = [False] * 12, [True] * 12, [False] * 4 + [True] * 8
-    directory = FixedDirectory(TINY, [entries] * 2, [none, every, later])
-    buffer = HistoryBuffer(TINY, directory)
+    buffer = history_of(TINY, [entries] * 2, [none, every, later])
     first = buffer.attend(0, 12, True)
     assert sorted(buffer.held) == [0, 1, 2, 3]
     assert [entry.keep for served in first for entry in served] == [True] * 4 + [False] * 8
@@ -128,11 +116,10 @@ def test_a_full_buffer_keeps_no_more_and_a_place_is_free_a_round_after_it_was_re
     assert kept == [(1, 8, 0, 0), (1, 9, 1, 0), (2, 10, 0, 1), (2, 11, 1, 1)]
 
 
-def test_the_buffer_is_not_used_after_invalidation_or_at_another_layer() -> None:
+def test_the_buffer_is_not_used_after_invalidation_or_at_another_layer(history_of: History) -> None:
     entries = [Entry(True, 0, 0, 0)]
     for harm in (lambda buffer: buffer.invalidate(), None):
-        directory = FixedDirectory(DEMO, [entries] * 3, [[True]] * 3)
-        buffer = HistoryBuffer(DEMO, directory)
+        buffer = history_of(DEMO, [entries] * 3, [[True]] * 3)
         buffer.attend(0, 1, True)
         assert buffer.valid_for(1, 1)
         assert not buffer.valid_for(2, 1)

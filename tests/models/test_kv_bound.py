@@ -1,34 +1,18 @@
 """Rounds over a valid buffer come close to the best order there is (docs/kv.md)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
-import numpy as np
 import pytest
 
-from hwroute.config import PRESETS, KVConfig
-from hwroute.models.ops.kv_directory import Entry, KVDirectory
+from hwroute.config import PRESETS
+from hwroute.models.ops.kv_directory import Entry
 from hwroute.models.ops.kv_rounds import HistoryBuffer
 
 DEMO = PRESETS["demo"].kv
-
-
-class FixedDirectory(KVDirectory):
-    """A directory that answers what a test says."""
-
-    def __init__(self, config: KVConfig, layers: list[list[Entry]], reused: list[list[bool]]):
-        super().__init__(config)
-        self.layers = layers
-        self.bits = reused
-
-    def entries(self, layer: int, count: int) -> list[Entry]:
-        return self.layers[layer][:count]
-
-    def reused(self, layer: int, count: int) -> Any:
-        return np.array(self.bits[layer][:count], bool)
+History = Callable[..., HistoryBuffer]
 
 
 @cache
@@ -71,7 +55,7 @@ def counts(length: int, total: int) -> Iterator[tuple[int, ...]]:
 
 @pytest.mark.parametrize("writes", [1, 2])
 def test_up_to_eight_tokens_need_at_most_half_as_many_rounds_again_as_the_best_order(
-    writes: int,
+    history_of: History, writes: int
 ) -> None:
     """Exhaustive over the numbers of entries, to be kept or not, of three HBM ports."""
     config = replace(DEMO, buffer_write_ports=writes)
@@ -84,7 +68,7 @@ def test_up_to_eight_tokens_need_at_most_half_as_many_rounds_again_as_the_best_o
         wishes = [index < sum(keep) for index in range(len(ports))]
         entries = [Entry(True, 0, port, 0) for port in ports]
         bits = [[], [False] * len(ports), wishes]
-        buffer = HistoryBuffer(config, FixedDirectory(config, [entries, entries], bits))
+        buffer = history_of(config, [entries, entries], bits)
         buffer.attend(0, len(ports), True)
         rounds = len(buffer.attend(1, len(ports), True))
         best = fewest_rounds(keep, rest, writes)
