@@ -15,20 +15,17 @@ from numpy.typing import NDArray
 from hwroute.checkpoint import Checkpoint
 from hwroute.compare import Comparison
 from hwroute.compare import compare as compare_traces
+from hwroute.compiler import compile_program
 from hwroute.config import PRESETS, Config
 from hwroute.errors import InputError
 from hwroute.models.evaluate import Evaluation
 from hwroute.models.evaluate import evaluate as evaluate_windows
 from hwroute.models.folder import ModelFolder
-from hwroute.models.generate import (
-    GoldenWindows,
-    Tracer,
-    adjusted_policy,
-)
-from hwroute.models.generate import generate as generate_golden
+from hwroute.models.generate import GoldenWindows, adjusted_policy
 from hwroute.models.golden import Golden
+from hwroute.models.image import build_image
+from hwroute.models.interpreter import Interpreter, ProgramTracer
 from hwroute.models.library import model_path
-from hwroute.models.ops.kv import KVMemory
 from hwroute.models.prompt import check_prompt
 from hwroute.models.reference import Reference
 from hwroute.policy import RoutingPolicy
@@ -133,7 +130,7 @@ def generate(
     on
         "golden": every bit as the machine. "reference": floating point, unquantised.
     config
-        Numerics of the golden model, geometry of its KV memory.
+        The overlay that a Program is compiled for.
     routing
         False executes everything.
     kv
@@ -160,11 +157,11 @@ def generate(
         tokens = reference.generate(ids, count)
         executed = reference.decisions
     else:
-        tracer = Tracer(model, config) if trace else None
-        golden = Golden(model, config, policy=policy, observer=tracer)
-        memory = KVMemory(config.kv) if trace else None
-        result = generate_golden(golden, ids, count, memory=memory, progress=progress)
-        tokens, executed, overflowed = result.token_ids, result.executed, golden.overflowed
+        tracer = ProgramTracer() if trace else None
+        program = compile_program(model.shape, policy, config, model=model.name)
+        interpreter = Interpreter(program, build_image(program, model), observer=tracer)
+        result = interpreter.generate(ids, count, progress=progress)
+        tokens, executed, overflowed = result.token_ids, result.executed, interpreter.overflowed
     return Generated(
         prompt_ids=ids,
         token_ids=tokens,

@@ -47,6 +47,7 @@ def generate(
     count: int,
     *,
     memory: KVMemory | None = None,
+    tile: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Generation:
     """Continue `prompt` by `count` tokens, each the one with the largest logit.
@@ -61,6 +62,9 @@ def generate(
         Tokens to generate.
     memory
         Where the order of KV entries is wanted; see `Sequence`.
+    tile
+        Most tokens of the prompt that are taken at a time; all by default. It changes no bit, but
+        the order of KV entries.
     progress
         Called with 1 after each generated token.
 
@@ -74,12 +78,14 @@ def generate(
     if memory:
         check_memory(golden.shape, memory.config, len(prompt) + count)
     sequence = Sequence(golden.shape, memory)
-    tokens: list[int] = []
-    feed = np.array(prompt, np.int64)
+    ids, size = np.array(prompt, np.int64), tile or len(prompt)
+    for start in range(0, len(ids), size):
+        done = golden.forward(ids[start : start + size], sequence)
+    tokens = [int(done.values["token"][-1])]
+    progress(1)
     while len(tokens) < count:
-        tile = golden.forward(feed, sequence)
-        feed = tile.values["token"][-1:]
-        tokens.append(int(feed[0]))
+        done = golden.forward(np.array(tokens[-1:], np.int64), sequence, decode=True)
+        tokens.append(int(done.values["token"][0]))
         progress(1)
     return Generation(
         prompt_ids=list(prompt),

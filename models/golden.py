@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hwroute.checkpoint import Checkpoint
 from hwroute.config import Config
+from hwroute.errors import InputError
 from hwroute.models.ops import vector
 from hwroute.models.ops.columns import columns_of
 from hwroute.models.ops.functions import probabilities
@@ -85,12 +86,22 @@ class Golden:
             Operator.ARGMAX: self._argmax,
         }
 
-    def forward(self, tokens: NDArray[np.int64], sequence: Sequence) -> Tile:
+    def forward(
+        self, tokens: NDArray[np.int64], sequence: Sequence, *, decode: bool = False
+    ) -> Tile:
         """Run one tile of tokens [n] through the model; the state moves on by n tokens.
 
+        `decode`: the tile's only token continues a generation, so the KV memory looks ahead.
+
         Returns the tile, whose values hold at least ``logits`` (float32 [n, vocab]) and ``token``.
+
+        Raises
+        ------
+        InputError
+            A token outside the vocabulary, or more tokens than the context has room for.
         """
-        tile = Tile(tokens=tokens, start=sequence.position, sequence=sequence)
+        self._check(tokens, sequence)
+        tile = Tile(tokens=tokens, start=sequence.position, sequence=sequence, decode=decode)
         for operation in self.operations:
             if operation.predicate and not tile.planes[operation.predicate].any():
                 self._skip(operation, tile, sequence)
@@ -105,6 +116,17 @@ class Golden:
                 self.observer(self, operation, tile, written)
         sequence.position += len(tokens)
         return tile
+
+    def _check(self, tokens: NDArray[np.int64], sequence: Sequence) -> None:
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.shape.vocab:
+            wrong = tokens[(tokens < 0) | (tokens >= self.shape.vocab)][0]
+            raise InputError(f"tokens must be from 0 to {self.shape.vocab - 1}, not {wrong}")
+        end = sequence.position + len(tokens)
+        if not sequence.position < end <= self.shape.context:
+            raise InputError(
+                f"tokens must be at least 1 and fit the model's context of {self.shape.context}, "
+                f"not {len(tokens)} behind {sequence.position}"
+            )
 
     def _skip(self, operation: Operation, tile: Tile, sequence: Sequence) -> None:
         """Do what remains of an operation that no token executes."""
@@ -191,7 +213,9 @@ class Golden:
 
     def _kv_order(self, operation: Operation, tile: Tile, sequence: Sequence) -> Values:
         assert operation.layer is not None
-        order = sequence.order_entries(operation.layer, tile.start, len(tile.tokens))
+        order = sequence.order_entries(
+            operation.layer, tile.start, len(tile.tokens), decode=tile.decode
+        )
         return {} if order is None else {operation.outputs[0]: order}
 
     def _scores(self, operation: Operation, tile: Tile, sequence: Sequence) -> Values:

@@ -134,7 +134,9 @@ class Sequence:
             self.memory.invalidate()
         return np.array(slots, np.int64).reshape(-1, 2)
 
-    def order_entries(self, layer: int, start: int, count: int) -> NDArray[np.int64] | None:
+    def order_entries(
+        self, layer: int, start: int, count: int, *, decode: bool
+    ) -> NDArray[np.int64] | None:
         """Return the order record of one attention, None without a memory.
 
         A decode step consumes the tokens before it, its own K and V being at hand; a prefill tile
@@ -142,7 +144,6 @@ class Sequence:
         """
         if self.memory is None:
             return None
-        decode = count == 1
         layers = len(self.executed)
         rounds = self.memory.attend(
             layer, start if decode else start + count, decode and layer + 1 < layers

@@ -23,6 +23,8 @@ class Tile:
         Position of the first one.
     sequence
         What they belong to.
+    decode
+        Whether the only token continues a generation.
     values
         Arrays by name; rows are tokens.
     rows
@@ -34,6 +36,7 @@ class Tile:
     tokens: NDArray[np.int64]
     start: int
     sequence: Sequence
+    decode: bool = False
     values: Values = field(default_factory=dict)
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     planes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)

@@ -2,27 +2,16 @@
 
 from collections.abc import Callable
 
-from hwroute.compiler.attention import write_attention
 from hwroute.compiler.context import Body, Target
 from hwroute.compiler.draft import At, Buffer, Matrix, Span, Store, Value
+from hwroute.compiler.kv_lowering import KVLowering
 from hwroute.compiler.layout import paired_operations
-from hwroute.compiler.products import (
-    Norm,
-    output_lines,
-    pieces,
-    product_of,
-    write_product,
-)
+from hwroute.compiler.piecewise import write_gated, write_head
+from hwroute.compiler.products import Norm, output_lines, product_of, write_product
 from hwroute.compiler.schedule import Segment
-from hwroute.isa.fields import LINE_ELEMENTS, lines_of
+from hwroute.isa.fields import lines_of
 from hwroute.memory_map import Content
 from hwroute.operations import Operation, Operator
-from hwroute.policy_terms import KVRule
-
-DIRECTORY = Buffer(name="directory", store=Store.STATE, size=1)
-ORDER = Buffer(name="order", store=Store.STATE, size=1)
-ENTRIES = Buffer(name="entries", store=Store.STATE, size=1)
-"""K and V in HBM."""
 
 
 class Lowering:
@@ -65,8 +54,8 @@ class Lowering:
         self.paired = paired_operations(operations)
         self.ups = set(self.paired.values())
         self.operations = operations
+        self.kv = KVLowering(body, target, operations)
         self._branch = ""
-        self._dealt: int | None = None
         self._handlers: dict[Operator, Callable[[Operation], None]] = {
             Operator.EMBED: self._embed,
             Operator.REDUCE: self._reduce,
@@ -180,12 +169,12 @@ class Lowering:
 
     def _reduce(self, operation: Operation) -> None:
         plan = self.body.plan
-        if plan.decode and operation.name.endswith(".attention.reduce"):
-            values = self._order_values(operation)
-            self.body.emit("kv.prepare", values, reads=(Span(DIRECTORY),), every=True)
+        if operation.name.endswith(".attention.reduce"):
+            assert operation.layer is not None
+            self.kv.prepare(operation.layer)
         routed = bool(operation.weights)
         to = self.body.statistic(operation.name, 3 if routed else 1)
-        values = {
+        values: dict[str, Value] = {
             **self.x.fields("x"),
             "lines": self.dim_lines,
             "routed": int(routed),
@@ -223,22 +212,7 @@ class Lowering:
             values["mode"] = "execute" if rule.forced else "skip"
         self.body.emit("decide", values, reads=reads, writes=(Span(plane),))
         self.planes[operation.outputs[0]] = plane
-        if any(
-            one.operator is Operator.KV_WRITE and one.predicate == operation.outputs[0]
-            for one in self.operations
-        ):
-            self._deal(layer, plane)
-
-    def _deal(self, layer: int, plane: Buffer | None) -> None:
-        """Give slots to the tokens of a plane; in front of the branch, since others follow."""
-        values: dict[str, Value] = {"layer": layer}
-        reads: tuple[Span, ...] = ()
-        if plane is not None:
-            values["plane"] = At(plane)
-            values["rule"] = "evict" if self.target.rule is KVRule.EVICT else "reuse"
-            reads = (Span(plane),)
-        self.body.emit("kv.deal", values, reads=reads, writes=(Span(DIRECTORY),), every=True)
-        self._dealt = layer
+        self.kv.decided(layer, operation.outputs[0], plane)
 
     def _normalise(self, operation: Operation) -> None:
         out = self.body.matrix(operation.name, self.dim_lines)
@@ -255,46 +229,26 @@ class Lowering:
         if operation.index in self.ups:
             return
         norm, self.norm = self.norm, None
-        if operation.index in self.paired:
-            self._gated(operation, norm)
-            return
         weight, *bias = operation.weights
         vector = self.vectors[bias[0]] if bias else None
         product = product_of(self.target, weight, self.matrices[operation.inputs[0]], vector)
-        out = self.body.matrix(operation.name, output_lines(product, product.size.outputs))
-        columns = range(product.size.outputs)
-        write_product(self.body, self.target, product, columns, out, norm=norm)
-        self.matrices[operation.outputs[0]] = out
-
-    def _gated(self, gate: Operation, norm: Norm | None) -> None:
-        """Write gate and up, whose outputs alternate, and SwiGLU a piece behind them."""
-        product = product_of(self.target, gate.weights[0], self.matrices[gate.inputs[0]])
-        swiglu = next(one for one in self.operations if gate.outputs[0] in one.inputs)
-        hidden = self.body.matrix(swiglu.name, lines_of(self.target.shape.ffn_dim))
-        self.matrices[swiglu.outputs[0]] = hidden
-        waiting: list[tuple[Matrix, range]] = []
+        if operation.index in self.paired:
+            swiglu = next(one for one in self.operations if operation.outputs[0] in one.inputs)
+            hidden = self.body.matrix(swiglu.name, lines_of(self.target.shape.ffn_dim))
+            self.matrices[swiglu.outputs[0]] = hidden
+            write_gated(
+                self.body,
+                self.target,
+                product,
+                hidden=hidden,
+                norm=norm,
+                operation=swiglu.name,
+            )
+            return
         outputs = product.size.outputs
-        parts = pieces(outputs, 2 * LINE_ELEMENTS) if self.body.plan.fused else [range(outputs)]
-        for part in parts:
-            pairs = self.body.matrix(f"{gate.name}.{part.start}", output_lines(product, len(part)))
-            write_product(self.body, self.target, product, part, pairs, first=part.start, norm=norm)
-            norm = None
-            waiting.append((pairs, part))
-            if len(waiting) > 1:
-                self._swiglu(swiglu, hidden, *waiting.pop(0))
-        self._swiglu(swiglu, hidden, *waiting.pop())
-
-    def _swiglu(self, operation: Operation, hidden: Matrix, pairs: Matrix, part: range) -> None:
-        before, self.body.operation = self.body.operation, operation.name
-        start, stop = (end // (2 * LINE_ELEMENTS) for end in (part.start, part.stop))
-        self.body.emit(
-            "swiglu",
-            {**pairs.fields("x"), **hidden.fields("out", start), "lines": stop - start},
-            reads=(pairs.span(),),
-            writes=(hidden.span(start, stop),),
-            note=f"lines {start} to {stop - 1}",
-        )
-        self.body.operation = before
+        out = self.body.matrix(operation.name, output_lines(product, outputs))
+        write_product(self.body, self.target, product, range(outputs), out, norm=norm)
+        self.matrices[operation.outputs[0]] = out
 
     def _rotate(self, operation: Operation) -> None:
         vectors = self.matrices[operation.inputs[0]]
@@ -313,59 +267,6 @@ class Lowering:
         )
         self.matrices[operation.outputs[0]] = vectors
 
-    def _kv_write(self, operation: Operation) -> None:
-        layer = operation.layer
-        assert layer is not None
-        if self._dealt != layer:
-            self._deal(layer, None)
-        keys, values = (self.matrices[name] for name in operation.inputs)
-        # In decode nothing of this body reads what is written here.
-        written = () if self.body.plan.decode else (Span(ENTRIES),)
-        self.body.emit(
-            "kv.write",
-            {
-                **keys.fields("k"),
-                **values.fields("v"),
-                "lines": self.target.entry.vector_lines,
-                "layer": layer,
-            },
-            reads=(keys.span(), values.span(), Span(DIRECTORY)),
-            writes=written,
-        )
-        self.matrices[f"{layer}.k"], self.matrices[f"{layer}.v"] = keys, values
-
-    def _order_values(self, operation: Operation) -> dict[str, Value]:
-        layer, decode = operation.layer, self.body.plan.decode
-        assert layer is not None
-        ahead = decode and layer + 1 < self.target.shape.layers
-        return {
-            "layer": layer,
-            "entries": "earlier" if decode else "all",
-            "ahead": int(ahead),
-        }
-
-    def _kv_order(self, operation: Operation) -> None:
-        values = self._order_values(operation)
-        self.body.emit("kv.order", values, reads=(Span(DIRECTORY),), writes=(Span(ORDER),))
-
-    def _scores(self, operation: Operation) -> None:
-        self.matrices[operation.outputs[0]] = self.matrices[operation.inputs[0]]
-
-    def _attend(self, operation: Operation) -> None:
-        layer = operation.layer
-        assert layer is not None
-        out = self.body.matrix(operation.name, lines_of(self.target.shape.q_dim))
-        write_attention(
-            self.body,
-            self.target,
-            q=self.matrices[operation.inputs[0]],
-            k=self.matrices[f"{layer}.k"],
-            v=self.matrices[f"{layer}.v"],
-            out=out,
-            reads=(Span(ORDER), Span(ENTRIES)),
-        )
-        self.matrices[operation.outputs[3]] = out
-
     def _add(self, operation: Operation) -> None:
         addend = self.matrices[operation.inputs[1]]
         self.body.emit(
@@ -376,41 +277,24 @@ class Lowering:
         )
         self.matrices[operation.outputs[0]] = self.x
 
-    def _head(self, operation: Operation) -> None:
-        """Write the head in pieces, and the argmax a piece behind."""
-        norm, self.norm = self.norm, None
-        product = product_of(
-            self.target,
-            operation.weights[0],
-            self.matrices[operation.inputs[0]],
-            number_format="fp32",
-        )
-        waiting: list[tuple[Matrix, range]] = []
-        multiple = max(self.target.config.array.columns, LINE_ELEMENTS)
-        parts = pieces(product.size.outputs, multiple)
-        for part in parts:
-            logits = self.body.matrix(f"logits.{part.start}", output_lines(product, len(part)))
-            write_product(
-                self.body, self.target, product, part, logits, first=part.start, norm=norm
-            )
-            norm = None
-            waiting.append((logits, part))
-            if len(waiting) > 1:
-                self._argmax(*waiting.pop(0), last=False)
-        self._argmax(*waiting.pop(), last=True)
+    def _kv_write(self, operation: Operation) -> None:
+        assert operation.layer is not None
+        self.kv.write(operation.layer, *(self.matrices[name] for name in operation.inputs))
 
-    def _argmax(self, logits: Matrix, part: range, *, last: bool) -> None:
-        before, self.body.operation = self.body.operation, "argmax"
-        self.body.emit(
-            "argmax",
-            {
-                "x": At(logits.buffer),
-                "count": len(part),
-                "base": part.start,
-                "first": int(part.start == 0),
-                "last": int(last),
-            },
-            reads=(logits.span(),),
-            note=f"tokens {part.start} to {part.stop - 1}",
-        )
-        self.body.operation = before
+    def _kv_order(self, operation: Operation) -> None:
+        assert operation.layer is not None
+        self.kv.order(operation.layer)
+
+    def _scores(self, operation: Operation) -> None:
+        """Hand the queries on: both passes are written together, by pairs of heads."""
+        self.matrices[operation.outputs[0]] = self.matrices[operation.inputs[0]]
+
+    def _attend(self, operation: Operation) -> None:
+        heads = self.kv.attend(self.matrices[operation.inputs[0]])
+        self.matrices[operation.outputs[-1]] = heads
+
+    def _head(self, operation: Operation) -> None:
+        norm, self.norm = self.norm, None
+        normed = self.matrices[operation.inputs[0]]
+        product = product_of(self.target, operation.weights[0], normed, number_format="fp32")
+        write_head(self.body, self.target, product, norm)

@@ -12,8 +12,6 @@ from hwroute.matrix_layout import MatrixLayout, matrix_layout
 NORM_PARTS = 4
 """Parts of a row that the norm hands to the first column block one by one: a quarter of the norm
 is left in front of it, and each part is long enough to hide what an instruction costs."""
-PIECES = 8
-"""Pieces of a product whose results another unit takes up while the next piece is computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +186,6 @@ def norm_parts(size: MatrixLayout) -> Iterable[range]:
     return [
         range(start, min(start + step, size.reduction)) for start in range(0, size.reduction, step)
     ]
-
-
-def pieces(columns: int, multiple: int) -> list[range]:
-    """Return about PIECES ranges that cover `columns`, each but the last a multiple long."""
-    step = -(-columns // (PIECES * multiple)) * multiple
-    return [range(start, min(start + step, columns)) for start in range(0, columns, step)]
 
 
 def output_lines(product: Product, columns: int) -> int:

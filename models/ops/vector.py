@@ -15,13 +15,20 @@ Rounded = tuple[Bits16, bool]
 
 
 def normalise(
-    x: Bits16, squares: Floats32, gain: Bits16, epsilon: float, rounding: Rounding
+    x: Bits16,
+    squares: Floats32,
+    gain: Bits16,
+    epsilon: float,
+    rounding: Rounding,
+    *,
+    inverse: float | None = None,
 ) -> Rounded:
     """Return RMSNorm of x [rows, n] with its sums of squares [rows] and gain [n].
 
-    r = rsqrt(squares * (1/n) + epsilon), then (x * r) * gain; 1/n and epsilon are FP32 constants.
+    r = rsqrt(squares * inverse + epsilon), then (x * r) * gain; inverse and epsilon are FP32
+    constants. `inverse` is 1/n by default; for a part of a row it is that of the whole row.
     """
-    mean = squares * np.float32(1 / x.shape[1])
+    mean = squares * np.float32(1 / x.shape[1] if inverse is None else inverse)
     scale = rsqrt(mean + np.float32(epsilon))
     return fp32_to_fp16(fp16_to_fp32(x) * scale[:, None] * fp16_to_fp32(gain), rounding)
 

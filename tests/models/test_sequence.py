@@ -224,7 +224,7 @@ def test_without_a_memory_there_are_no_slots_and_no_order() -> None:
     sequence = Sequence(SHAPE)
     new = (np.arange(2), vectors(1, 2), vectors(2, 2))
     assert sequence.write_kv(0, 0, 2, KVRule.REUSE, new) is None
-    assert sequence.order_entries(0, 0, 2) is None
+    assert sequence.order_entries(0, 0, 2, decode=False) is None
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -243,7 +243,7 @@ def test_orders_name_every_entry_that_attention_reads_once(rule: KVRule) -> None
     sequence = Sequence(SHAPE, memory)
     for size in (13, 1, 1, 1, 1):
         start = sequence.position
-        golden.forward(ids(20)[start : start + size], sequence)
+        golden.forward(ids(20)[start : start + size], sequence, decode=size == 1)
     hits = 0
     for layer, start, count, order in orders:
         end = start if count == 1 else start + count

@@ -1,0 +1,204 @@
+"""The architectural state of the overlay: memories, registers, bitmask planes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute.config import Config
+from hwroute.errors import InputError
+from hwroute.isa.fields import LINE_ELEMENTS, PLANES, Register
+from hwroute.isa.instruction import Instruction
+from hwroute.models.image import Image
+from hwroute.numerics import Bits16, Floats32
+
+Ints = NDArray[np.int64]
+ALL_BITS = (1 << 32) - 1
+
+
+class MachineError(InputError):
+    """What the overlay reports as an error status: the instruction's index, and what is wrong."""
+
+
+class Cached:
+    """A range of memory of which somebody keeps a copy in another form.
+
+    Members
+    -------
+    stale
+        Whether it was written since.
+    """
+
+    def __init__(self) -> None:
+        self._start, self._stop = 0, 0
+        self.stale = False
+
+    def add(self, start: int, count: int) -> None:
+        """Widen the range by `count` places from `start` on."""
+        if self._start == self._stop:
+            self._start = start
+        self._start, self._stop = min(self._start, start), max(self._stop, start + count)
+
+    def written(self, places: Ints) -> None:
+        """Note that places were written."""
+        if ((places >= self._start) & (places < self._stop)).any():
+            self.stale = True
+
+
+class State:
+    """Memories and registers.
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    image
+        What HBM and DDR hold at the start; the memories are copies.
+    tile
+        Most tokens of a tile.
+
+    Members
+    -------
+    scratchpad
+        FP16 patterns, uint16 [lines, 64]; two FP16 elements are one FP32.
+    statistics
+        Words, uint32 [n]: FP32, or integers in two's complement.
+    hbm, ddr
+        uint8 [ports, beats, 32] and uint16 [lines, 64].
+    planes
+        bool [planes, tile]; plane 0 holds every token of the tile.
+    registers
+        Values of 32 bits, by `Register`.
+    overflowed
+        Whether an instruction saturated a value; the run clears it.
+    weights, scales
+        Beats and DDR lines that the array keeps unpacked.
+    """
+
+    def __init__(self, config: Config, image: Image, tile: int):
+        self.config = config
+        lines = config.memory.scratchpad_bytes // (2 * LINE_ELEMENTS)
+        self.scratchpad: Bits16 = np.zeros((lines, LINE_ELEMENTS), np.uint16)
+        self.statistics = np.zeros(config.memory.statistics, np.uint32)
+        self.hbm = image.hbm.copy()
+        self.ddr: Bits16 = image.ddr.copy().view(np.uint16)
+        self.planes = np.zeros((PLANES, tile), np.bool_)
+        self.registers = [0] * len(Register)
+        self.overflowed = False
+        self.weights, self.scales = Cached(), Cached()
+
+    @property
+    def position(self) -> int:
+        """Position of the tile's first token."""
+        return self.registers[Register.POSITION]
+
+    @property
+    def row_count(self) -> int:
+        """Tokens of the tile."""
+        return self.registers[Register.ROWS]
+
+    def selected(self, plane: int) -> Ints:
+        """Return the tokens of the tile that a plane holds.
+
+        Raises
+        ------
+        MachineError
+            The tile is empty or longer than a plane.
+        """
+        count = self.row_count
+        if not 1 <= count <= self.planes.shape[1]:
+            raise MachineError(
+                f"register rows must be from 1 to {self.planes.shape[1]} (the program's tile), "
+                f"not {count}"
+            )
+        return np.arange(count) if plane == 0 else np.flatnonzero(self.planes[plane, :count])
+
+    def _lines(
+        self, one: Instruction, name: str, rows: Ints, lines: int, line: int
+    ) -> Ints | slice:
+        """Return the scratchpad lines [rows * lines] of an operand; one row is a slice."""
+        start = one[name] + line
+        pitch = one.values.get(f"{name}_pitch", 0)
+        if not len(rows):
+            return slice(0, 0)
+        # Rows are in ascending order.
+        first, last = int(rows[0]), int(rows[-1])
+        _check(one, name, "scratchpad line", start + last * pitch + lines - 1, len(self.scratchpad))
+        if first == last:
+            return slice(start + first * pitch, start + first * pitch + lines)
+        places: Ints = start + rows[:, None] * pitch + np.arange(lines)
+        return places.reshape(-1)
+
+    def read(self, one: Instruction, name: str, rows: Ints, lines: int, *, line: int = 0) -> Bits16:
+        """Return a copy of FP16 rows [rows, lines * 64], from `line` of each row of `name` on."""
+        places = self._lines(one, name, rows, lines, line)
+        return self.scratchpad[places].reshape(len(rows), -1).copy()
+
+    def write(
+        self,
+        one: Instruction,
+        name: str,
+        rows: Ints,
+        values: Bits16,
+        *,
+        line: int = 0,
+        offset: int = 0,
+    ) -> None:
+        """Write FP16 rows [rows, n] from element `offset` on; zeros fill the last line."""
+        width = offset + values.shape[1]
+        lines = -(-width // LINE_ELEMENTS)
+        places = self._lines(one, name, rows, lines, line)
+        if width == lines * LINE_ELEMENTS and not offset:
+            self.scratchpad[places] = values.reshape(-1, LINE_ELEMENTS)
+            return
+        whole = np.zeros((len(rows), lines * LINE_ELEMENTS), np.uint16)
+        if offset:
+            whole[:, :offset] = self.scratchpad[places].reshape(len(rows), -1)[:, :offset]
+        whole[:, offset:width] = values
+        self.scratchpad[places] = whole.reshape(-1, LINE_ELEMENTS)
+
+    def words(self, one: Instruction, name: str, rows: Ints, values: int = 1) -> Ints:
+        """Return the statistics words [rows, values] of operand `name`."""
+        places: Ints = one[name] + rows[:, None] + np.arange(values) * one.values.get("pitch", 0)
+        if places.size:
+            _check(one, name, "statistics word", int(places.max()), len(self.statistics))
+        return places
+
+    def read_floats(self, one: Instruction, name: str, rows: Ints, values: int = 1) -> Floats32:
+        """Return FP32 statistics [rows, values]."""
+        return self.statistics[self.words(one, name, rows, values)].view(np.float32)
+
+    def write_floats(self, one: Instruction, name: str, rows: Ints, values: Floats32) -> None:
+        """Write FP32 statistics [rows, values]."""
+        places = self.words(one, name, rows, values.shape[1])
+        self.statistics[places] = np.ascontiguousarray(values).view(np.uint32)
+
+    def ddr_lines(self, one: Instruction, name: str, places: Ints) -> Ints:
+        """Return `places`, lines in DDR that operand `name` leads to, if they are there."""
+        if places.size:
+            _check(one, name, "DDR line", int(places.max()), len(self.ddr))
+        return places
+
+    def port_beats(self, one: Instruction, name: str, start: int, count: int) -> NDArray[np.uint8]:
+        """Return `count` rows of beats [ports, count, 32] of all ports."""
+        _check(one, name, "HBM beat", start + count - 1, self.hbm.shape[1])
+        return self.hbm[:, start : start + count]
+
+    def slot_beats(self, one: Instruction, places: Ints) -> Ints:
+        """Return `places`, beats of a port that K and V lead to, if they are there."""
+        if places.size:
+            _check(one, "slot", "HBM beat", int(places.max()), self.hbm.shape[1])
+        return places
+
+
+def _check(one: Instruction, field: str, what: str, last: int, room: int) -> None:
+    if last >= room:
+        raise MachineError(f"{one.name}.{field} must lead to a {what} below {room}, not {last}")
+
+
+def fp32_lines(values: Floats32) -> Bits16:
+    """Return FP32 rows [n, m] as pairs of 16 bits [n, 2 m], low half first."""
+    return np.ascontiguousarray(values).view(np.uint16)
+
+
+def lines_fp32(bits: Bits16) -> Floats32:
+    """Return pairs of 16 bits [n, 2 m], low half first, as FP32 rows [n, m]."""
+    return np.ascontiguousarray(bits).view(np.float32)
