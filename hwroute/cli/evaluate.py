@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from hwroute.cli.options import config_option, json_option, model_option, routing_options
+from hwroute.cli.options import (
+    config_option,
+    json_option,
+    model_option,
+    on_option,
+    routing_options,
+)
 from hwroute.cli.output import emit
 from hwroute.config import Config
 from hwroute.errors import InputError
@@ -21,12 +27,7 @@ from hwroute.errors import InputError
     help="Text file to score.",
 )
 @click.option("--limit", type=int, help="Score this many tokens from the start only.")
-@click.option(
-    "--on",
-    type=click.Choice(["reference", "golden"]),
-    default="reference",
-    help="Floating point, or every bit as the machine.",
-)
+@on_option("reference")
 @click.option(
     "--weights",
     type=click.Choice(["float", "int4"]),

@@ -11,6 +11,7 @@ from hwroute.cli.options import (
     config_option,
     json_option,
     model_option,
+    on_option,
     prompt_options,
     routing_options,
 )
@@ -22,12 +23,7 @@ from hwroute.config import Config
 @model_option
 @prompt_options
 @click.option("-n", "--tokens", default=64, help="Tokens to generate.")
-@click.option(
-    "--on",
-    type=click.Choice(["reference", "golden"]),
-    default="golden",
-    help="Floating point, or every bit as the machine.",
-)
+@on_option("golden")
 @routing_options
 @click.option("--skips", is_flag=True, help="Draw which token executed which sub-layer.")
 @click.option(

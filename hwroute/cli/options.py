@@ -77,6 +77,16 @@ def check_prompt(prompt: str | None, prompt_ids: tuple[int, ...] | None) -> None
         raise InputError(f"the prompt must be given by --prompt or --prompt-ids, not by {given}")
 
 
+def on_option(default: str) -> Callable[[Function], Function]:
+    """Return what adds ``--on``; the command receives ``"reference"`` or ``"golden"`` as `on`."""
+    return click.option(
+        "--on",
+        type=click.Choice(["reference", "golden"]),
+        default=default,
+        help="Floating point, or every bit as the machine.",
+    )
+
+
 def _kv_rule(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> KVRule | None:

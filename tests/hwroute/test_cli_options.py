@@ -14,6 +14,7 @@ from hwroute.cli.options import (
     check_prompt,
     config_option,
     model_option,
+    on_option,
     prompt_options,
     routing_options,
 )
@@ -28,6 +29,7 @@ from hwroute.policy_terms import KVRule
 @model_option
 @config_option
 @prompt_options
+@on_option("reference")
 @routing_options
 @build_dir_option
 def probe(**options: object) -> None:
@@ -46,6 +48,7 @@ def test_shared_options_have_the_documented_defaults() -> None:
         "config": PRESETS["demo"],
         "prompt": None,
         "prompt_ids": None,
+        "on": "reference",
         "routing": True,
         "kv": None,
         "build_dir": build_dir(),
@@ -53,13 +56,14 @@ def test_shared_options_have_the_documented_defaults() -> None:
 
 
 def test_shared_options_convert_what_is_given(tmp_path: Path) -> None:
-    words = "-m other -c u280 -p Hi --prompt-ids 1,2,30 --routing off --kv dense"
+    words = "-m other -c u280 -p Hi --prompt-ids 1,2,30 --routing off --kv dense --on golden"
     words += f" --build-dir {tmp_path}"
     assert parsed(*words.split()) == {
         "model": "other",
         "config": PRESETS["u280"],
         "prompt": "Hi",
         "prompt_ids": (1, 2, 30),
+        "on": "golden",
         "routing": False,
         "kv": KVRule.DENSE,
         "build_dir": tmp_path,
