@@ -61,8 +61,8 @@ class Decoder(wiring.Component):
         Stream of `DECODED`.
     """
 
-    i: In(stream.Signature(WORD))
-    o: Out(stream.Signature(DECODED))
+    def __init__(self) -> None:
+        super().__init__({"i": In(stream.Signature(WORD)), "o": Out(stream.Signature(DECODED))})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
