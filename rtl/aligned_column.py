@@ -4,20 +4,14 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
-from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In
 
 from hwroute.column_format import FP16_SUM_BITS, INT4_SUM_BITS, LANES
-from hwroute.rtl.aligner import ALIGNED_BITS
 from hwroute.rtl.column_ports import (
     EXPONENT_BITS,
     ColumnShape,
-    finish_layout,
-    kernel_memory,
-    read_layout,
-    sum_members,
-    weight_memory,
-    write_members,
+    operand_memories,
+    pair_members,
 )
 from hwroute.rtl.dsp48e2 import A_BITS, D_BITS, P_BITS, Addend, dsp48e2
 from hwroute.rtl.pipeline import register
@@ -71,14 +65,7 @@ class AlignedColumnPair(wiring.Component):
     def __init__(self, shape: ColumnShape):
         self.shape = shape
         super().__init__(
-            write_members(shape)
-            | {
-                "kernel_exponent": In(5),
-                "x": In(ArrayLayout(signed(ALIGNED_BITS), LANES)),
-                "read": In(ArrayLayout(read_layout(shape), CASCADE_LANES)),
-                "finish": In(finish_layout(shape)),
-            }
-            | sum_members((FP16_SUM_BITS, INT4_SUM_BITS))
+            pair_members(shape, (FP16_SUM_BITS, INT4_SUM_BITS)) | {"kernel_exponent": In(5)}
         )
 
     def elaborate(self, platform: Any) -> Module:
@@ -89,9 +76,8 @@ class AlignedColumnPair(wiring.Component):
         for place in range(CASCADE_LANES):
             lanes = [cascade * CASCADE_LANES + place for cascade in range(cascades)]
             read = self.read[place]
-            row, weights = weight_memory(m, self, lanes, f"weights_{place}")
-            kernel_row, elements = kernel_memory(m, self, self.shape, lanes, 0, f"kernel_{place}")
-            m.d.comb += [row.eq(read.weights), kernel_row.eq(read.kernel)]
+            operands = operand_memories(m, self, lanes, read, f"_{place}")
+            weights, (elements,) = operands.weights, operands.elements
             for cascade, lane in enumerate(lanes):
                 a, d = pack(m, read.fp16, weights[cascade], elements[cascade], str(lane))
                 is_last = place == CASCADE_LANES - 1

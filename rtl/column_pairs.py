@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -12,11 +12,11 @@ from hwroute.config import Config
 from hwroute.rtl.accumulator import PairAccumulator, control_layout
 from hwroute.rtl.aligned_column import AlignedColumnPair
 from hwroute.rtl.array_layouts import w_payload
-from hwroute.rtl.column_ports import ColumnShape, finish_layout, read_layout
+from hwroute.rtl.column_ports import ColumnShape, finish_layout, read_layout, x_layout
 from hwroute.rtl.overpacked_column import OverpackedColumnPair
 from hwroute.rtl.part import Part
-from hwroute.timing import CASCADE_LANES
 
+SHARED = ("x", "read", "finish")
 CONTROLS = ("at_sum", "at_scale", "at_add", "at_write")
 
 
@@ -43,7 +43,6 @@ class ColumnPairs(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         self.shape = shape = ColumnShape.of(config)
-        reads = CASCADE_LANES if shape.aligned else 1
         bits = shape.operand_bits
         control = control_layout(config.array.accumulator_rows)
         super().__init__(
@@ -58,8 +57,8 @@ class ColumnPairs(wiring.Component):
                 "kernel_tile": In(range(shape.tiles)),
                 "operands": In(ArrayLayout(ArrayLayout(bits, LANES), shape.vectors)),
                 "exponents": In(ArrayLayout(5, shape.vectors)),
-                "x": In(ArrayLayout(signed(bits) if shape.aligned else bits, LANES)),
-                "read": In(ArrayLayout(read_layout(shape), reads)),
+                "x": In(x_layout(shape)),
+                "read": In(ArrayLayout(read_layout(shape), shape.reads)),
                 "finish": In(finish_layout(shape)),
                 **{name: In(control) for name in CONTROLS},
                 "rows": Out(ArrayLayout(32, config.array.columns)),
@@ -80,13 +79,8 @@ class ColumnPairs(wiring.Component):
             m.submodules[f"accumulator_{index}"] = sums
             self._write_tiles(m, pair, sums, index)
             if aligned:
-                m.d.comb += [
-                    pair.kernel_exponent.eq(self.exponents[index % shape.vectors]),
-                    pair.read.eq(self.read),
-                ]
-            else:
-                m.d.comb += pair.read.eq(self.read[0])
-            m.d.comb += [pair.x.eq(self.x), pair.finish.eq(self.finish)]
+                m.d.comb += pair.kernel_exponent.eq(self.exponents[index % shape.vectors])
+            m.d.comb += [getattr(pair, name).eq(getattr(self, name)) for name in SHARED]
             m.d.comb += [getattr(sums, name).eq(getattr(self, name)) for name in CONTROLS]
             for output in (0, 1):
                 m.d.comb += [

@@ -14,6 +14,8 @@ from amaranth.lib.wiring import In, Out
 
 from hwroute.column_format import LANES
 from hwroute.config import Config, Variant
+from hwroute.rtl.aligner import ALIGNED_BITS
+from hwroute.timing import CASCADE_LANES
 
 EXPONENT_BITS = 9
 """Signed powers of two of sums."""
@@ -92,7 +94,12 @@ class ColumnShape:
     @property
     def operand_bits(self) -> int:
         """Bits of a stored element of K or V: an aligned integer, or FP16."""
-        return 18 if self.aligned else 16
+        return ALIGNED_BITS if self.aligned else 16
+
+    @property
+    def reads(self) -> int:
+        """Beats at whose operands a pair looks at a time: one for each place of a cascade."""
+        return CASCADE_LANES if self.aligned else 1
 
     @property
     def outputs(self) -> int:
@@ -117,8 +124,22 @@ def finish_layout(shape: ColumnShape) -> StructLayout:
     )
 
 
-def write_members(shape: ColumnShape) -> dict[str, Any]:
-    """Return the members of a pair through which tiles are written."""
+def x_layout(shape: ColumnShape) -> ArrayLayout:
+    """Return the lanes of x as a pair takes them: aligned integers, or FP16."""
+    bits = shape.operand_bits
+    return ArrayLayout(signed(bits) if shape.aligned else bits, LANES)
+
+
+def pair_members(shape: ColumnShape, sum_bits: tuple[int, int]) -> dict[str, Any]:
+    """Return the members that the pairs of both variants have.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    sum_bits
+        Widths of the sums of both columns.
+    """
     return {
         "weights_write": In(1),
         "weights_row": In(5),
@@ -130,23 +151,58 @@ def write_members(shape: ColumnShape) -> dict[str, Any]:
         "kernel_elements": In(
             ArrayLayout(ArrayLayout(shape.operand_bits, shape.vectors), shape.outputs)
         ),
+        "x": In(x_layout(shape)),
+        "read": In(ArrayLayout(read_layout(shape), shape.reads)),
+        "finish": In(finish_layout(shape)),
+        "sum0": Out(signed(sum_bits[0])),
+        "power0": Out(signed(EXPONENT_BITS)),
+        "sum1": Out(signed(sum_bits[1])),
+        "power1": Out(signed(EXPONENT_BITS)),
     }
 
 
-def sum_members(bits: tuple[int, int]) -> dict[str, Any]:
-    """Return the members that carry the sums of both columns and their powers of two."""
-    members: dict[str, Any] = {}
-    for column, width in enumerate(bits):
-        members[f"sum{column}"] = Out(signed(width))
-        members[f"power{column}"] = Out(signed(EXPONENT_BITS))
-    return members
+@dataclass(frozen=True, kw_only=True)
+class Operands:
+    """What some lanes of a pair multiply x by.
 
-
-def weight_memory(m: Module, pair: Any, lanes: list[int], name: str) -> tuple[Any, list[Any]]:
-    """Add the memory of both columns' weights of some lanes.
-
-    Returns the read address and, by lane, the two weights (each 4 bits, signed).
+    Parameters
+    ----------
+    weights
+        By lane, the weights of the two columns, each 4 bits, signed.
+    elements
+        By FP16 column of the pair and by lane, the element of K or V.
     """
+
+    weights: list[Any]
+    elements: list[list[Value]]
+
+
+def operand_memories(
+    m: Module, pair: Any, lanes: list[int], read: Any, suffix: str = ""
+) -> Operands:
+    """Add the memories of some lanes of a pair, written through its members and read at `read`.
+
+    Parameters
+    ----------
+    pair
+        With the members of `pair_members`, and its shape.
+    lanes
+        Those that look at the operands of one beat.
+    read
+        Of `read_layout`.
+    suffix
+        Of the memories' names.
+    """
+    weights = _weight_memory(m, pair, lanes, read, f"weights{suffix}")
+    elements = [
+        _kernel_memory(m, pair, lanes, read, output, f"kernel_{output}{suffix}")
+        for output in range(pair.shape.outputs)
+    ]
+    return Operands(weights=weights, elements=elements)
+
+
+def _weight_memory(m: Module, pair: Any, lanes: list[int], at: Any, name: str) -> list[Any]:
+    """Add the memory of both columns' weights of some lanes; return them by lane."""
     store = memory.Memory(shape=8 * len(lanes), depth=WEIGHT_ROWS, init=[])
     m.submodules[name] = store
     write, read = store.write_port(), store.read_port(domain="comb")
@@ -155,30 +211,30 @@ def weight_memory(m: Module, pair: Any, lanes: list[int], name: str) -> tuple[An
         write.en.eq(pair.weights_write),
         write.addr.eq(pair.weights_row),
         *(write.data.word_select(index, 4).eq(value) for index, value in enumerate(data)),
+        read.addr.eq(at.weights),
     ]
-    values = [
+    return [
         tuple(
             read.data[8 * index + 4 * column : 8 * index + 4 * column + 4].as_signed()
             for column in (0, 1)
         )
         for index in range(len(lanes))
     ]
-    return read.addr, values
 
 
-def kernel_memory(
-    m: Module, pair: Any, shape: ColumnShape, lanes: list[int], output: int, name: str
-) -> tuple[Any, list[Value]]:
+def _kernel_memory(
+    m: Module, pair: Any, lanes: list[int], at: Any, output: int, name: str
+) -> list[Value]:
     """Add the memory of some lanes' elements of K or V for one of the pair's FP16 columns.
 
     A vector of K fills all lanes at once; a vector of V fills one lane, which takes the element of
-    this column's dimension. Returns the read address and the elements by lane.
+    this column's dimension. Returns the elements by lane.
     """
-    bits = shape.operand_bits
+    shape, bits = pair.shape, pair.shape.operand_bits
     store = memory.Memory(shape=bits * len(lanes), depth=shape.tiles * shape.parts, init=[])
     m.submodules[name] = store
     write, read = store.write_port(granularity=bits), store.read_port(domain="comb")
-    m.d.comb += write.addr.eq(pair.kernel_row)
+    m.d.comb += [write.addr.eq(pair.kernel_row), read.addr.eq(at.kernel)]
     for index, lane in enumerate(lanes):
         element = pair.kernel_elements[output][lane % shape.vectors]
         vector = pair.kernel_vector[lane]
@@ -186,4 +242,4 @@ def kernel_memory(
             write.en[index].eq(pair.kernel_write[output][lane // shape.vectors]),
             write.data.word_select(index, bits).eq(Mux(pair.kernel_values, element, vector)),
         ]
-    return read.addr, [read.data[bits * index : bits * (index + 1)] for index in range(len(lanes))]
+    return [read.data[bits * index : bits * (index + 1)] for index in range(len(lanes))]

@@ -4,20 +4,14 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout
-from amaranth.lib.wiring import In
 
 from hwroute.column_format import LANES, OVERPACKED_SUM_BITS
 from hwroute.rtl.aligner import largest
 from hwroute.rtl.column_ports import (
     EXPONENT_BITS,
     ColumnShape,
-    finish_layout,
-    kernel_memory,
-    read_layout,
-    sum_members,
-    weight_memory,
-    write_members,
+    operand_memories,
+    pair_members,
 )
 from hwroute.rtl.overpacking import magnitude_of, multiply
 from hwroute.rtl.pipeline import adder_tree, delay, register
@@ -48,7 +42,7 @@ class OverpackedColumnPair(wiring.Component):
     x
         FP16 lanes.
     read
-        What they read.
+        What they read: one entry.
     finish
         In the cycle before the sums leave; only ``power`` is used: what the largest exponent is to
         be added to.
@@ -58,31 +52,17 @@ class OverpackedColumnPair(wiring.Component):
 
     def __init__(self, shape: ColumnShape):
         self.shape = shape
-        super().__init__(
-            write_members(shape)
-            | {
-                "x": In(ArrayLayout(16, LANES)),
-                "read": In(read_layout(shape)),
-                "finish": In(finish_layout(shape)),
-            }
-            | sum_members((OVERPACKED_SUM_BITS, OVERPACKED_SUM_BITS))
-        )
+        super().__init__(pair_members(shape, (OVERPACKED_SUM_BITS, OVERPACKED_SUM_BITS)))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         lanes = list(range(LANES))
-        row, weights = weight_memory(m, self, lanes, "weights")
-        m.d.comb += row.eq(self.read.weights)
-        kernels = []
-        for column in (0, 1):
-            name = f"kernel_{column}"
-            kernel_row, elements = kernel_memory(m, self, self.shape, lanes, column, name)
-            m.d.comb += kernel_row.eq(self.read.kernel)
-            kernels.append(elements)
-        fp16 = self.read.fp16
+        read: Any = self.read[0]
+        operands = operand_memories(m, self, lanes, read)
+        weights, fp16 = operands.weights, read.fp16
         products, signs, exponents = [], [], []
         for lane in lanes:
-            x, pair = self.x[lane], (kernels[0][lane], kernels[1][lane])
+            x, pair = self.x[lane], (operands.elements[0][lane], operands.elements[1][lane])
             products.append(multiply(m, x, pair, weights[lane], fp16, str(lane)))
             for column, (y, weight) in enumerate(zip(pair, weights[lane], strict=True)):
                 normal = x[10:15].any() & Mux(fp16, y[10:15].any(), weight.any())

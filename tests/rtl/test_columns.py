@@ -88,11 +88,9 @@ class PairBench(wiring.Component):
         return m
 
     def _read(self, m: Module, pair: Any, i: Any, row: Any, latency: int) -> None:
-        reads = [pair.read]
         if self.shape.aligned:
-            reads = list(pair.read)
             m.d.comb += pair.kernel_exponent.eq(i.exponent)
-        for place, read in enumerate(reads):
+        for place, read in enumerate(pair.read):
             m.d.comb += [
                 read.fp16.eq(delay(m, 1, i.fp16, place, f"fp16_{place}")),
                 read.weights.eq(delay(m, 1, row, place, f"row_{place}")),
