@@ -56,6 +56,27 @@ SEGMENT_CYCLES = 3
 EXP2_CYCLES = 1 + SEGMENT_CYCLES
 PROBABILITY_CYCLES = 3 + EXP2_CYCLES + FLOAT_TO_HALF_CYCLES
 
+# Element-wise operations: hwroute.rtl.npe and what it is made of. One line of 64 a cycle.
+
+RECIPROCAL_CYCLES = SEGMENT_CYCLES
+"""1/y or 1/sqrt(y)."""
+ROW_SCALE_CYCLES = FLOAT_MULTIPLY_CYCLES + FLOAT_ADD_CYCLES + RECIPROCAL_CYCLES
+SILU_FACTORS_CYCLES = 3 + EXP2_CYCLES + 2 + RECIPROCAL_CYCLES
+VECTOR_FACTORS_CYCLES = max(ROW_SCALE_CYCLES, SILU_FACTORS_CYCLES)
+"""From a line to the factors that multiply it."""
+VECTOR_PAIR_CYCLES = (
+    VECTOR_FACTORS_CYCLES + 3 * FLOAT_MULTIPLY_CYCLES + FLOAT_ADD_CYCLES + FLOAT_TO_HALF_CYCLES
+)
+LINE_PACKER_CYCLES = 3
+"""Rotation in two steps, the register of the output."""
+VECTOR_CYCLES = VECTOR_PAIR_CYCLES + LINE_PACKER_CYCLES
+"""From a line to its results, whatever the operation; SWIGLU and DIVIDE: from the line that fills
+the output line or ends the row."""
+LINE_SPILL_CYCLES = 1
+"""Beyond one a line: a row of SWIGLU or DIVIDE whose last line fills one output line and begins
+another."""
+ARGMAX_CYCLES = 5
+
 # Row reductions: hwroute.rtl.reduction and hwroute.rtl.fused_reduction. One tile of 64 a cycle.
 
 BLOCK_DOT_CYCLES = 2 + 3 + FIXED_TO_FLOAT_CYCLES

@@ -10,6 +10,7 @@ from hwroute.rtl.decoder import Decoder
 from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
+from hwroute.rtl.npe import NPE
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
 
@@ -18,6 +19,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "array": PEArray,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
+    "npe": lambda config: NPE(config.numerics.rounding),
     "router": lambda config: RouterUnit(config.kv),
     "kv": lambda config: KVScheduler(config.kv),
     "kv-buffer": lambda config: KVReadPath(config.kv),
