@@ -1,4 +1,4 @@
-"""The Python API: load, generate, evaluate, simulate, compare.
+"""The Python API: load, import, generate, evaluate, simulate, compare.
 
 The command line is a thin layer over these functions.
 """
@@ -24,6 +24,7 @@ from hwroute.models.folder import ModelFolder
 from hwroute.models.generate import GoldenWindows, adjusted_policy
 from hwroute.models.golden import Golden
 from hwroute.models.image import build_image
+from hwroute.models.importing.convert import Import
 from hwroute.models.interpreter import Interpreter, ProgramTracer
 from hwroute.models.library import model_path
 from hwroute.models.prompt import check_prompt
@@ -88,6 +89,43 @@ def load(name_or_folder: str, *, policy: RoutingPolicy | None = None) -> ModelFo
         Unknown, or a broken or unsupported folder, or one without the routers of `policy`.
     """
     return ModelFolder(model_path(name_or_folder), policy=policy)
+
+
+def import_model(
+    path: Path,
+    folder: Path,
+    *,
+    name: str | None = None,
+    quantize: Literal["none", "rtn", "gptq"] = "rtn",
+    calibration: Path | None = None,
+    tokenizer: str | None = None,
+    policy: RoutingPolicy | None = None,
+    progress: Progress = _silent,
+) -> ModelFolder:
+    """Make a model folder of a checkpoint of another project, or quantise a model folder again.
+
+    Parameters
+    ----------
+    path
+        A Hugging Face folder, a `.bin` file of llama2.c, or a model folder.
+    folder
+        The folder to write; it must not exist yet, and is written whole or not at all.
+    name
+        What reports call the model; the folder's name by default.
+    quantize, calibration, tokenizer, policy
+        See `hwroute.models.importing.convert.Import`.
+    progress
+        Called with 1 after each tensor.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is broken or not handled, an option does not fit it, or the folder exists.
+    """
+    job = Import(
+        path, quantize=quantize, calibration=calibration, tokenizer=tokenizer, policy=policy
+    )
+    return job.write(folder, name=name, progress=progress)
 
 
 def encode(model: Checkpoint, text: str) -> list[int]:

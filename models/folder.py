@@ -173,7 +173,7 @@ class ModelFolder:
             As `tensor`, or the folder has no unquantised weights.
         """
         if self._master is None:
-            raise InputError(f"{self.path}: must hold {MASTER} to be quantised again")
+            raise InputError(f"{self.path}: must hold {MASTER} to be read in blocks")
         stored = EMBEDDING if name == HEAD and self.shape.tied else name
         for block in self._master.blocks(stored):
             yield block.astype(np.float32)

@@ -10,7 +10,7 @@ from hwroute import __version__
 from hwroute.cli.frame import Entry, Root
 
 COMMANDS = {
-    "models": Entry("hwroute.cli.models:models", "List and show models."),
+    "models": Entry("hwroute.cli.models:models", "List, show and import models."),
     "generate": Entry(
         "hwroute.cli.generate:generate", "Continue a prompt and say what was skipped."
     ),

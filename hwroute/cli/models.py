@@ -2,46 +2,28 @@
 
 import click
 
+from hwroute.cli.models_import import import_
 from hwroute.cli.options import json_option
 from hwroute.cli.output import emit
 
 
 @click.group(epilog="Example: hwroute models show tiny")
 def models() -> None:
-    """List and show models."""
+    """List, show and import models."""
 
 
-def _summary(name: str) -> dict[str, object]:
-    from hwroute import api
-
-    checkpoint = api.load(name)
-    shape = checkpoint.shape
-    return {
-        "name": checkpoint.name,
-        "layers": shape.layers,
-        "dims": {
-            "dim": shape.dim,
-            "heads": shape.heads,
-            "kv_heads": shape.kv_heads,
-            "head_dim": shape.head_dim,
-            "ffn_dim": shape.ffn_dim,
-            "vocab": shape.vocab,
-            "context": shape.context,
-        },
-        "routers": checkpoint.routers,
-        "policy": checkpoint.policy.name,
-        "bytes": checkpoint.size_bytes,
-        "path": str(checkpoint.path),
-    }
+models.add_command(import_)
 
 
 @models.command("list", epilog="Example: hwroute models list --json")
 @json_option
 def list_(as_json: bool) -> None:
     """List the models that ship."""
+    from hwroute import api
+    from hwroute.cli.model_summary import summary
     from hwroute.models.library import zoo_names
 
-    rows = [_summary(name) for name in zoo_names()]
+    rows = [summary(api.load(name)) for name in zoo_names()]
     width = max((len(str(row["name"])) for row in rows), default=4)
     lines = [f"{'name':<{width}}  layers  routers  policy            bytes"]
     lines += [
@@ -57,9 +39,8 @@ def list_(as_json: bool) -> None:
 @json_option
 def show(model: str, as_json: bool) -> None:
     """Print shape, routing and size of a MODEL: a zoo name or a folder."""
-    summary = _summary(model)
-    lines = []
-    for key, value in summary.items():
-        pairs = value.items() if isinstance(value, dict) else [(key, value)]
-        lines += [f"{label:<9} {content}" for label, content in pairs]
-    emit(summary, "\n".join(lines), as_json=as_json)
+    from hwroute import api
+    from hwroute.cli.model_summary import lines, summary
+
+    fields = summary(api.load(model))
+    emit(fields, lines(fields), as_json=as_json)
