@@ -1,7 +1,9 @@
 """A `ModelShape` from and to the `config.json` of a Hugging Face model."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from hwroute.errors import InputError, nearest
@@ -17,6 +19,23 @@ _SCALING_KEYS = {
     "high_freq_factor": "high_freq_factor",
     "original_context": "original_max_position_embeddings",
 }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises
+    ------
+    InputError
+        The file is unreadable or holds something else.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: must be a readable JSON file: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: must hold a JSON object, not {config!r}")
+    return config
 
 
 def shape_from_hf(config: Mapping[str, Any], where: str) -> ModelShape:

@@ -20,10 +20,9 @@ from hwroute.models.evaluate import evaluate
 from hwroute.models.folder import ModelFolder
 from hwroute.models.generate import GoldenWindows, generate
 from hwroute.models.golden import Golden
-from hwroute.models.library import ZOO, model_path, named_policy
+from hwroute.models.library import ZOO, model_path, model_shape, named_policy
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.sequence import Sequence
-from hwroute.shape import SHAPES
 
 PROMPT = "First Citizen:"
 GENERATED, EVALUATED = 128, 4 * 256
@@ -85,7 +84,7 @@ def speeds(runs: int) -> list[Speed]:
         return len(scored) / _seconds(lambda: evaluate(GoldenWindows(golden), scored, batch=1))
 
     # One layer with its embedding and a small head; the context is that of the first token.
-    shape = replace(SHAPES["llama2-7b"], layers=1, vocab=256, context=256)
+    shape = replace(model_shape("llama2-7b"), layers=1, vocab=256, context=256)
     large = Golden(
         RandomCheckpoint(shape, named_policy("off"), seed=1),
         PRESETS["u280"],

@@ -20,14 +20,13 @@ from hwroute.checkpoint import (
     vector_shapes,
 )
 from hwroute.errors import InputError
-from hwroute.hf_config import shape_from_hf
+from hwroute.hf_config import read_config, shape_from_hf
 from hwroute.models.folder_config import (
     CONFIG,
     FILES,
     INT4,
     MASTER,
     policy_of,
-    read_config,
     read_settings,
 )
 from hwroute.models.tensor_file import TensorFile

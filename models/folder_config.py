@@ -1,6 +1,5 @@
 """What a model folder says in `config.json` and `routing.toml`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,6 @@ FILES = (CONFIG, INT4, MASTER, ROUTING, VOCABULARY)
 KEYS = ("format", "name", "tokenizer", "routers", "kv", "seed")
 """What the table `hwroute` of `config.json` may hold."""
 POLICY_OF_KV = {"reuse": "skipgpt", "dense": "skipgpt-dense-kv"}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
-
-    Raises
-    ------
-    InputError
-        The file is unreadable or holds something else.
-    """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: must be a readable JSON file: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: must hold a JSON object, not {config!r}")
-    return config
 
 
 def read_settings(config: dict[str, Any], where: str) -> dict[str, Any]:

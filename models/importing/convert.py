@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hwroute.checkpoint import Int4Weights, Tokenizer, matrix_shapes
 from hwroute.errors import InputError
+from hwroute.hf_config import read_config
 from hwroute.models.bpe_tokenizer import (
     BpeTokenizer,
     Vocabulary,
@@ -18,7 +19,7 @@ from hwroute.models.bpe_tokenizer import (
     write_vocabulary,
 )
 from hwroute.models.folder import GROUP, ModelFolder
-from hwroute.models.folder_config import CONFIG, ROUTING, read_config
+from hwroute.models.folder_config import CONFIG, ROUTING
 from hwroute.models.folder_writer import write_config, write_int4, write_master
 from hwroute.models.gptq import quantize_checkpoint
 from hwroute.models.importing.huggingface import HuggingFace

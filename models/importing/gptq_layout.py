@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from hwroute.checkpoint import Int4Weights, groups_of
 from hwroute.errors import InputError
+from hwroute.hf_config import read_config
 from hwroute.models.folder import GROUP
-from hwroute.models.folder_config import read_config
 from hwroute.models.quantize import SMALLEST_SCALE
 from hwroute.models.tensor_file import TensorFile
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from hwroute.checkpoint import HEAD, Floats, Int4Weights, router_shapes, vector_shapes
 from hwroute.errors import InputError
-from hwroute.hf_config import shape_from_hf
+from hwroute.hf_config import read_config, shape_from_hf
 from hwroute.models.folder import FLOAT_TYPES
-from hwroute.models.folder_config import CONFIG, MASTER, read_config
+from hwroute.models.folder_config import CONFIG, MASTER
 from hwroute.models.importing import skipgpt
 from hwroute.models.importing.gptq_layout import (
     PARTS,

@@ -12,9 +12,9 @@ from hwroute.errors import InputError
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.kv_layout import kv_layout
 from hwroute.memory_map import Arrangement, Content, MemoryMap, Space
-from hwroute.models.library import named_policy
+from hwroute.models.library import model_shape, named_policy
 from hwroute.operation_list import build
-from hwroute.shape import SHAPES, ModelShape
+from hwroute.shape import ModelShape
 
 SMALL = ModelShape(
     dim=128, layers=2, heads=4, kv_heads=2, head_dim=32, ffn_dim=384, vocab=100, context=64
@@ -36,7 +36,7 @@ def test_regions_follow_each_other(space: Space) -> None:
 
 def test_every_matrix_is_placed_once_and_whole() -> None:
     config = PRESETS["u280"]
-    shape = SHAPES["llama2-7b"]
+    shape = model_shape("llama2-7b")
     matrices = [one for one in _map(shape, config, 1024).regions if one.content is Content.MATRIX]
     shapes = matrix_shapes(shape)
     assert sorted(name for one in matrices for name in one.tensors) == sorted(shapes)
@@ -56,7 +56,7 @@ def test_heads_are_padded_and_gate_and_up_share_a_region() -> None:
 
 
 def test_a_slot_of_llama2_7b_is_two_vectors_of_8_kib_and_their_exponents() -> None:
-    entry = kv_layout(SHAPES["llama2-7b"], KVFormat.FP16)
+    entry = kv_layout(model_shape("llama2-7b"), KVFormat.FP16)
     assert entry.vector_beats * BEAT_BYTES == 8192
     assert entry.slot_bytes == 2 * 8192 + 64
 
