@@ -207,7 +207,8 @@ PLANE = Field(
     name="plane",
     bits=3,
     kind=Kind.PLANE,
-    doc="bitmask plane of the tokens it runs for; plane 0 holds every token of the tile",
+    doc="bitmask plane of the tokens it runs for; plane 0 holds every token of the tile. With a "
+    "plane that holds none an instruction does nothing, but for kv.deal",
 )
 COMMON = (OPCODE, WAIT, SIGNAL, PLANE)
 """Fields of every instruction, from bit 0."""

@@ -7,7 +7,7 @@ from hwroute.isa.fields import LINE_ELEMENTS
 from hwroute.isa.instruction import Instruction
 from hwroute.models.folder import unpack_int4
 from hwroute.models.interpreter.kv import KVUnit
-from hwroute.models.interpreter.state import Cached, Ints, State, fp32_lines
+from hwroute.models.interpreter.state import Cached, Ints, MachineError, State, fp32_lines
 from hwroute.models.ops.columns import PreparedWeights, columns_of
 from hwroute.models.ops.functions import probabilities
 from hwroute.models.ops.reduction import ceiling_of_maximum, sum_of_probabilities
@@ -94,6 +94,13 @@ class Array:
         size = queries if aligned else 1
         return (one["first"] + np.arange(0, heads, size)) // queries, size
 
+    def _entry_count(self, one: Instruction) -> int:
+        """Return the entries of the pass, the own one included."""
+        count = len(self.kv.tokens) + one["own"]
+        if not count:
+            raise MachineError(f"{one.name} must have at least one entry (kv.order), not none")
+        return int(count)
+
     def _visible(
         self, one: Instruction, rows: Ints
     ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
@@ -111,12 +118,14 @@ class Array:
         rows = state.selected(one["plane"])
         heads, lines = one["heads"], one["head_lines"]
         kv_heads, size = self._heads(one)
+        count = self._entry_count(one)
         q = state.read(one, "q", rows, heads * lines).reshape(len(rows), heads, -1)
         keys = self.kv.keys(one, kv_heads)
         if one["own"]:
             keys = self._with_own(one, "k", keys, kv_heads)
         grouped = q.transpose(1, 0, 2).reshape(len(kv_heads), size * len(rows), -1)
-        products = self.columns.scores(grouped, keys).reshape(heads, len(rows), -1)
+        products = self.columns.scores(grouped, keys)
+        products = products.reshape(heads, len(rows), count)
         visible = self._visible(one, rows)
         bits, overflow = fp32_to_fp16(products, self.numerics.rounding)
         if overflow:
@@ -163,6 +172,7 @@ class Array:
         heads, lines = one["heads"], one["head_lines"]
         kv_heads, size = self._heads(one)
         entries = self.kv.values(one, kv_heads)
+        count = self._entry_count(one)
         visible = self._visible(one, rows)
         places = state.words(one, "maximum", rows, heads * (1 + lines))
         integers = state.statistics[places].view(np.int32).astype(np.int64)
@@ -172,9 +182,9 @@ class Array:
             entries = self._with_own(one, "v", entries, kv_heads)
             own = self.columns.value_exponents(entries[:, -1:])[:, 0]
             reference = np.maximum(reference, np.repeat(own, size, axis=0)[:, None])
-        p = probabilities(self._read_scores(one, rows, visible.shape[1]), words[..., :1])
+        p = probabilities(self._read_scores(one, rows, count), words[..., :1])
         p = np.where(visible, p, 0).astype(np.uint16)
-        grouped = p.reshape(len(kv_heads), size * len(rows), -1)
+        grouped = p.reshape(len(kv_heads), size * len(rows), count)
         mixed = self.columns.values(
             grouped, entries, reference.reshape(len(kv_heads), size * len(rows), -1)
         ).reshape(heads, len(rows), -1)

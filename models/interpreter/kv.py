@@ -145,7 +145,7 @@ class KVUnit:
             column = {name: self._order[:, index] for name, index in FIELD.items()}
             port, beat = self._places(column["port"], column["slot"])
             stored = self.state.hbm[port, self.state.slot_beats(one, beat)]
-            data = stored.reshape(len(self._order), -1)
+            data = stored.reshape(len(self._order), self._buffer.shape[2])
             hit = column["hit"] == 1
             bank, place = column["bank"], column["place"]
             data[hit] = self._buffer[bank[hit], place[hit]]
@@ -167,7 +167,8 @@ class KVUnit:
     def _heads(self, one: Instruction, data: Bytes, heads: Ints) -> Bits16:
         self._check_heads(one, heads)
         rows = np.ascontiguousarray(data).view(np.uint16)
-        by_head = rows.reshape(len(rows), -1, one["head_lines"] * LINE_ELEMENTS)
+        length = one["head_lines"] * LINE_ELEMENTS
+        by_head = rows.reshape(len(rows), rows.shape[1] // length, length)
         return by_head.transpose(1, 0, 2)[heads]
 
     def exponents(self, one: Instruction, heads: Ints) -> Ints:
@@ -175,7 +176,8 @@ class KVUnit:
         vector = self._mapped["vector"] * BEAT_BYTES
         count = vector // LINE_BYTES
         stored = self._data(one)[:, vector : vector + count].astype(np.int64)
-        return stored.reshape(len(stored), -1, one["head_lines"]).transpose(1, 0, 2)[heads]
+        by_head = stored.reshape(len(stored), count // one["head_lines"], one["head_lines"])
+        return by_head.transpose(1, 0, 2)[heads]
 
     def _check_heads(self, one: Instruction, heads: Ints) -> None:
         lines = self._mapped["vector"] * BEAT_BYTES // LINE_BYTES

@@ -155,7 +155,7 @@ class Interpreter:
     def _run(self, progress: Callable[[int], None]) -> int:
         """Run to the halt; return the number of `put` instructions."""
         index, puts = 0, 0
-        instructions, handlers = self.program.instructions, self._handlers
+        instructions = self.program.instructions
         while True:
             one = instructions[index]
             if one.name == "halt":
@@ -164,7 +164,7 @@ class Interpreter:
                 if one.unit is Unit.CONTROL:
                     index = self._control(index, one)
                     continue
-                written = handlers[one.name](one)
+                written = self._perform(one)
             except MachineError as error:
                 raise MachineError(f"instruction {index}: {error}") from error
             self._note(index, one, written)
@@ -172,6 +172,12 @@ class Interpreter:
                 puts += 1
                 progress(1)
             index += 1
+
+    def _perform(self, one: Instruction) -> Values:
+        """Run an instruction of a unit; one whose plane holds no token does nothing."""
+        if one["plane"] and one.name != "kv.deal" and not len(self.state.selected(one["plane"])):
+            return {}
+        return self._handlers[one.name](one)
 
     def _note(self, index: int, one: Instruction, written: Values) -> None:
         """Keep what is asked of a run besides its tokens."""
