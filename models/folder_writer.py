@@ -88,7 +88,7 @@ def write_master(path: Path, shapes: Shapes, blocks: Iterable[tuple[str, Floats]
     types = {name: ("F16", shape) for name, shape in shapes.items()}
     with TensorWriter(path / MASTER, types) as file:
         for name, block in blocks:
-            file.write(name, _half(name, block))
+            file.write(name, _half(name, block, file.rows(name)))
 
 
 def write_int4(
@@ -123,7 +123,7 @@ def write_int4(
                 file.write(name + "_q", pack_int4(block.values))
                 file.write(scale_name(name), block.scales.view(np.float16))
             else:
-                file.write(name, _half(name, block))
+                file.write(name, _half(name, block, file.rows(name)))
 
 
 def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -135,14 +135,14 @@ def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:
     return packed
 
 
-def _half(name: str, tensor: Floats) -> NDArray[np.float16]:
+def _half(name: str, rows: Floats, first_row: int) -> NDArray[np.float16]:
     largest = float(np.finfo(np.float16).max)
     # Written so that NaN is beyond too. From 65520 on float16 rounds to infinity.
-    beyond = ~(np.abs(tensor) <= largest)
+    beyond = ~(np.abs(rows) <= largest)
     if beyond.any():
         index = np.argwhere(beyond)[0]
         raise InputError(
             f"tensor {name} must be from -65504 to 65504 to be stored as float16, "
-            f"not {tensor[tuple(index)]} at {index.tolist()}"
+            f"not {rows[tuple(index)]} at {[int(index[0]) + first_row, *index[1:].tolist()]}"
         )
-    return tensor.astype(np.float16)
+    return rows.astype(np.float16)

@@ -52,10 +52,19 @@ class TensorWriter:
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         start = 8 + len(text)
+        self._first = {name: start + first for name, (first, _) in places.items()}
+        self._row_bytes = {
+            name: (end - first) // shape[0] if (shape := tensors[name][1]) and shape[0] else 1
+            for name, (first, end) in places.items()
+        }
         self._ends = {name: start + end for name, (_, end) in places.items()}
-        self._next = {name: start + first for name, (first, _) in places.items()}
+        self._next = dict(self._first)
         self._file = path.open("wb")
         self._file.write(len(text).to_bytes(8, "little") + text)
+
+    def rows(self, name: str) -> int:
+        """Return how many rows of a tensor are written."""
+        return (self._next[name] - self._first[name]) // self._row_bytes[name]
 
     def write(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows to a tensor.

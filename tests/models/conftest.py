@@ -1,7 +1,7 @@
 """A small model folder with random weights, ways to damage it, and a KV memory made to measure."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,23 @@ def edit_settings(folder: Path) -> Callable[..., None]:
         (folder / "config.json").write_text(json.dumps(config))
 
     return edit
+
+
+@pytest.fixture
+def write_tensors() -> Callable[[Path, Mapping[str, tuple[str, NDArray[Any]]]], None]:
+    """Return what writes a safetensors file of any element types, from arrays of their bytes."""
+
+    def write(path: Path, tensors: Mapping[str, tuple[str, NDArray[Any]]]) -> None:
+        header, data = {}, b""
+        for name, (dtype, array) in tensors.items():
+            raw = array.tobytes()
+            place = [len(data), len(data) + len(raw)]
+            header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": place}
+            data += raw
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+    return write
 
 
 @pytest.fixture
