@@ -1,4 +1,4 @@
-"""The Python API: load, import, generate, evaluate, simulate, compare.
+"""The Python API: load, import, compile, assemble, generate, evaluate, simulate, compare.
 
 The command line is a thin layer over these functions.
 """
@@ -18,6 +18,8 @@ from hwroute.compare import compare as compare_traces
 from hwroute.compiler import compile_program
 from hwroute.config import PRESETS, Config
 from hwroute.errors import InputError
+from hwroute.isa.assembly import from_text
+from hwroute.isa.disassembly import to_text
 from hwroute.models.evaluate import Evaluation
 from hwroute.models.evaluate import evaluate as evaluate_windows
 from hwroute.models.folder import ModelFolder
@@ -26,11 +28,18 @@ from hwroute.models.golden import Golden
 from hwroute.models.image import build_image
 from hwroute.models.importing.convert import Import
 from hwroute.models.interpreter import Interpreter, ProgramTracer
-from hwroute.models.library import model_path
+from hwroute.models.library import (
+    SHAPE_POLICY,
+    model_path,
+    model_shape,
+    named_policy,
+    shape_names,
+)
 from hwroute.models.prompt import check_prompt
 from hwroute.models.reference import Reference
 from hwroute.policy import RoutingPolicy
 from hwroute.policy_terms import KVRule
+from hwroute.program import Program
 from hwroute.trace import Trace
 
 if TYPE_CHECKING:
@@ -126,6 +135,65 @@ def import_model(
         path, quantize=quantize, calibration=calibration, tokenizer=tokenizer, policy=policy
     )
     return job.write(folder, name=name, progress=progress)
+
+
+def compile_model(
+    model: str,
+    *,
+    config: Config = PRESETS["demo"],
+    policy: RoutingPolicy | None = None,
+    context: int | None = None,
+) -> Program:
+    """Compile a model to the overlay's Program, for which no weights are needed.
+
+    Parameters
+    ----------
+    model
+        Zoo name, model folder, name of a shape that ships, or a Hugging Face ``config.json``.
+    config
+        The overlay.
+    policy
+        Instead of the model's own; a shape has `SHAPE_POLICY`.
+    context
+        Tokens to make room for; by default as many as fit model and overlay.
+
+    Raises
+    ------
+    InputError
+        No such model, a policy that the overlay does not run, or a memory that is too small.
+    """
+    if model in shape_names() or Path(model).is_file():
+        shape, own, name = model_shape(model), named_policy(SHAPE_POLICY), Path(model).name
+    else:
+        folder = load(model)
+        shape, own, name = folder.shape, folder.policy, folder.name
+    return compile_program(shape, policy or own, config, model=name, context=context)
+
+
+def assemble(path: Path) -> Program:
+    """Return the Program that a listing describes; see `hwroute.isa.disassembly`.
+
+    Raises
+    ------
+    InputError
+        The file is unreadable, or something in it is wrong: the line, and what.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: must be a readable listing: {error}") from error
+    return from_text(text, str(path))
+
+
+def disassemble(program: Program | Path) -> str:
+    """Return the listing of a Program, or of a program file.
+
+    Raises
+    ------
+    InputError
+        The file is no whole program file, or holds a malformed word.
+    """
+    return to_text(program if isinstance(program, Program) else Program.load(program))
 
 
 def encode(model: Checkpoint, text: str) -> list[int]:

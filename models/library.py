@@ -12,6 +12,8 @@ HERE = Path(__file__).resolve().parent
 POLICIES = HERE / "policies"
 SHAPES = HERE / "shapes"
 ZOO = HERE / "zoo"
+SHAPE_POLICY = "skipgpt"
+"""What a shape is compiled for, which has no routing of its own."""
 
 
 def policy_names() -> list[str]:

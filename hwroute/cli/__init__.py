@@ -18,6 +18,17 @@ COMMANDS = {
         "hwroute.cli.evaluate:evaluate",
         "Score a text: nats per token over windows of the model's context.",
     ),
+    "compile": Entry(
+        "hwroute.cli.compile:compile_",
+        "Compile a model to the overlay's program; no weights are needed.",
+    ),
+    "asm": Entry(
+        "hwroute.cli.asm:asm", "Assemble a LISTING, as disasm writes it, to a program file."
+    ),
+    "disasm": Entry(
+        "hwroute.cli.disasm:disasm",
+        "Print a PROGRAM file as text that a person reads and asm takes.",
+    ),
     "sim": Entry(
         "hwroute.cli.sim:sim",
         "Generate text, replay every operation on the RTL, compare every bit.",

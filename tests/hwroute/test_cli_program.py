@@ -1,0 +1,123 @@
+"""``hwroute compile``, ``asm`` and ``disasm``."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hwroute import api
+from hwroute.cli import main
+from hwroute.errors import InputError
+from hwroute.isa.assembly import from_text
+from hwroute.models.library import named_policy, shape_names
+from hwroute.program import Program
+
+WIDE = 'base = "u280"\n[kv]\nmax_layers = 40\n'
+
+
+def run(line: str) -> Result:
+    return CliRunner().invoke(main, shlex.split(line))
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.program"
+    assert run(f"compile -m tiny -o {path}").exit_code == 0
+    return path
+
+
+def test_a_listing_of_a_program_assembles_to_the_same_file(compiled: Path, tmp_path: Path) -> None:
+    listing, again = tmp_path / "tiny.s", tmp_path / "again.program"
+    assert run(f"disasm {compiled} -o {listing}").stdout == f"written to {listing}\n"
+    assert run(f"disasm {compiled}").stdout == listing.read_text(encoding="utf-8")
+    assert run(f"asm {listing} -o {again}").exit_code == 0
+    assert again.read_bytes() == compiled.read_bytes()
+
+
+def test_json_of_compile_and_asm_describes_the_program(compiled: Path, tmp_path: Path) -> None:
+    program = Program.load(compiled)
+    listing = tmp_path / "tiny.s"
+    run(f"disasm {compiled} -o {listing}")
+    first = json.loads(run(f"compile -m tiny -c demo -o {compiled} --json").stdout)
+    second = json.loads(run(f"asm {listing} -o {compiled} --json").stdout)
+    assert first.pop("provenance")["config"] == second.pop("provenance")["config"]
+    assert first == second
+    units = first.pop("instructions_by_unit")
+    assert sum(units.values()) == len(program.instructions)
+    assert units["router"] == sum(one.unit.name == "ROUTER" for one in program.instructions)
+    assert first == {
+        "model": "tiny",
+        "policy": "skipgpt",
+        "hash": program.hash,
+        "instructions": len(program.instructions),
+        "bytes": 32 * len(program.instructions),
+        "tile": program.tile,
+        "context": 256,
+        "hbm_bytes": 4 * 32 * max(one.end for one in program.memory.regions if one.name == "kv"),
+        "ddr_bytes": 128 * program.memory.region("lm_head.weight.scales").end,
+        "path": str(compiled),
+    }
+
+
+def test_compile_says_what_it_takes(compiled: Path) -> None:
+    program = Program.load(compiled)
+    lines = run(f"compile -m tiny --context 64 --policy off -o {compiled}").stdout.splitlines()
+    assert lines[0] == "tiny, policy off, on demo"
+    assert lines[2] == "tile          16 tokens of a context of 64"
+    assert lines[-1] == f"written to {compiled}"
+    smaller = Program.load(compiled)
+    assert smaller.hash != program.hash
+    assert len(smaller.instructions) < len(program.instructions)
+    assert smaller.memory.region("kv").size < program.memory.region("kv").size
+
+
+@pytest.mark.parametrize("name", shape_names())
+def test_every_shape_compiles_and_survives_its_listing(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "wide.toml"
+    config.write_text(WIDE, encoding="utf-8")
+    done = run(f"compile -m {name} -c {config} --context 1152 -o {tmp_path / 'p'} --json")
+    assert done.exit_code == 0, done.stderr
+    program = Program.load(tmp_path / "p")
+    assert (program.model, program.policy) == (name, "skipgpt")
+    assert from_text(api.disassemble(program)) == program
+
+
+def test_the_api_takes_a_policy_object() -> None:
+    program = api.compile_model("tiny", policy=named_policy("off"), context=32)
+    assert (program.model, program.policy, program.memory.context) == ("tiny", "off", 32)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("compile -m tinyy -o p", "model must be .*, not 'tinyy'; did you mean 'tiny'"),
+        ("compile -m llama2-7 -o p", "model must be .*, not 'llama2-7'; did you mean 'llama2-7b'"),
+        ("compile -m tiny --policy skipgtp -o p", "policy must be .*; did you mean 'skipgpt'"),
+        ("compile -m tiny --policy d-llm -o p", "policy 'd-llm' needs "),
+        ("compile -m tiny --context 1000 -o p", "context must be "),
+        ("compile -m llama2-7b -c demo -o p", "kv.max_layers must be at least 32, not 8"),
+        ("compile -m tiny -o none/p", "program none/p must be writable"),
+        ("asm none.s -o p", "none.s: must be a readable listing"),
+        (
+            "asm bad.s -o p",
+            "bad.s:1: directive must be one of .*, not 'formt'; did you mean 'format'",
+        ),
+        ("disasm none", "program none must be a whole program file"),
+        ("disasm bad.s", "program bad.s must be a whole program file"),
+        ("generate -m llama2-7b -p x", "model must have weights, not 'llama2-7b'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.s").write_text(".formt 1\n", encoding="utf-8")
+    result = run(line)
+    assert result.exit_code == InputError.exit_code
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert re.match(f"hwroute: {message}", result.stderr), result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.s"]
