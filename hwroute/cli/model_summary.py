@@ -1,15 +1,26 @@
-"""What commands say about a model folder."""
+"""What commands say about a model folder, and about a shape."""
 
 from collections.abc import Mapping
 
 from hwroute.models.folder import ModelFolder
+from hwroute.shape import ModelShape
 
 
 def summary(model: ModelFolder) -> dict[str, object]:
     """Return name, shape, routing and size of a model as plain values."""
-    shape = model.shape
     return {
-        "name": model.name,
+        **shape_summary(model.name, model.shape),
+        "routers": model.routers,
+        "policy": model.policy.name,
+        "bytes": model.size_bytes,
+        "path": str(model.path),
+    }
+
+
+def shape_summary(name: str, shape: ModelShape) -> dict[str, object]:
+    """Return name and shape of a model as plain values."""
+    return {
+        "name": name,
         "layers": shape.layers,
         "dims": {
             "dim": shape.dim,
@@ -20,10 +31,6 @@ def summary(model: ModelFolder) -> dict[str, object]:
             "vocab": shape.vocab,
             "context": shape.context,
         },
-        "routers": model.routers,
-        "policy": model.policy.name,
-        "bytes": model.size_bytes,
-        "path": str(model.path),
     }
 
 

@@ -121,3 +121,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert len(result.stderr.splitlines()) == 1
     assert re.match(f"hwroute: {message}", result.stderr), result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bad.s"]
+
+
+def test_models_lists_and_shows_shapes() -> None:
+    shapes = json.loads(run("models list --json").stdout)["shapes"]
+    assert [shape["name"] for shape in shapes] == shape_names()
+    shown = json.loads(run("models show llama2-7b --json").stdout)
+    shown.pop("provenance")
+    assert shown == next(shape for shape in shapes if shape["name"] == "llama2-7b")
+    assert shown["dims"]["ffn_dim"] == 11008
+    text = run("models list").stdout
+    assert "llama2-7b                  32   4096     4096" in text.splitlines()
+    assert "ffn_dim   11008" in run("models show llama2-7b").stdout.splitlines()
