@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from hwroute.generated import row
 from hwroute.policy import RoutingPolicy, describe
 from hwroute.policy_parts import Site
 
@@ -21,7 +22,7 @@ def markdown_table(
         What each executor supports; its cell says "runs" or names the missing primitives.
     """
     header = (*HEADER, *executors)
-    lines = [_row(header), _row(["---"] * len(header))]
+    lines = [row(*header), row(*["---"] * len(header))]
     for policy in policies:
         needed = policy.primitives()
         cells = [
@@ -34,12 +35,8 @@ def markdown_table(
         for supported in executors.values():
             missing = sorted(needed - supported)
             cells.append(", ".join(describe(item) for item in missing) if missing else "runs")
-        lines.append(_row(cells))
+        lines.append(row(*cells))
     return "\n".join(lines) + "\n"
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _decides_by(site: Site) -> str:

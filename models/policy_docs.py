@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
+from hwroute.generated import with_generated
 from hwroute.models.library import named_policy, policy_names
 from hwroute.models.routing import REFERENCE_PRIMITIVES
 from hwroute.operation_list import SUPPORTED
 from hwroute.policy_table import markdown_table
 
-MARKER = "<!-- table: hwroute.policy_table -->\n"
+MARKER = "<!-- table: hwroute.policy_table -->"
 """The line after which the table stands, to the end of the file."""
 
 
@@ -16,10 +17,7 @@ def with_table(text: str) -> str:
     """Return a page with the table after `MARKER` made anew from the code."""
     executors = {"reference": REFERENCE_PRIMITIVES, "golden": SUPPORTED}
     table = markdown_table([named_policy(name) for name in policy_names()], executors)
-    before, marker, _ = text.partition(MARKER)
-    if not marker:
-        raise ValueError(f"text must have the line {MARKER.strip()!r}")
-    return f"{before}{marker}\n{table}"
+    return with_generated(text, MARKER, table)
 
 
 if __name__ == "__main__":
