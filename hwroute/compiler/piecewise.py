@@ -9,7 +9,7 @@ from hwroute.isa.fields import LINE_ELEMENTS
 
 PIECES = 8
 """Most pieces of a product."""
-LEAST_PIECE = 256
+LEAST_PIECE = 512
 """Shortest piece, in columns: a shorter one costs more as an instruction than it hides."""
 
 TakeUp = Callable[[Matrix, range], None]

@@ -1,6 +1,5 @@
 """Lower products with matrices: column ranges, and the norm that runs beside the first of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hwroute.compiler.context import Body, Target
@@ -165,12 +164,13 @@ def write_product(
 ) -> None:
     """Write a product, and in front of it the norm that makes its input, if that is yet to come.
 
-    Fused, the norm hands over part after part, and the first column block takes each up as it
-    comes; the columns behind read the finished row.
+    Fused, the norm of a row of several parts hands them over one by one, and the first column
+    block takes each up as it comes; the columns behind read the finished row.
     """
-    if norm is not None and body.plan.fused:
+    parts = norm_parts(product.size) if body.plan.fused else []
+    if norm is not None and len(parts) > 1:
         block = range(columns.start, min(columns.start + product.size.columns, columns.stop))
-        for part in norm_parts(product.size):
+        for part in parts:
             write_norm(body, target, norm, part)
             write_columns(body, product, block, out, first=first, lines=part)
         columns = range(block.stop, columns.stop)
@@ -180,7 +180,7 @@ def write_product(
         write_columns(body, product, columns, out, first=first)
 
 
-def norm_parts(size: MatrixLayout) -> Iterable[range]:
+def norm_parts(size: MatrixLayout) -> list[range]:
     """Return the parts of a reduction: about NORM_PARTS, each on a boundary of `part_lines`."""
     step = -(-size.reduction // (NORM_PARTS * size.part_lines)) * size.part_lines
     return [

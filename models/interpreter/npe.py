@@ -141,12 +141,12 @@ class Router:
         else:
             bits = np.full(len(rows), one.choice("mode") == "execute")
         bits[: max(0, one["first_tokens"] - state.position)] = True
-        state.planes[one["to"], : len(rows)] = bits
+        state.write_plane(one["to"], bits)
         return {"plane": bits}
 
     def select(self, one: Instruction) -> Values:
         """Write a plane of the last token alone."""
         rows = self.state.selected(0)
         bits = rows == rows[-1]
-        self.state.planes[one["to"], : len(rows)] = bits
+        self.state.write_plane(one["to"], bits)
         return {"plane": bits}

@@ -83,6 +83,7 @@ class State:
         self.planes = np.zeros((PLANES, tile), np.bool_)
         self.registers = [0] * len(Register)
         self.overflowed = False
+        self._selected: dict[tuple[int, int], Ints] = {}
         self.weights, self.scales = Cached(), Cached()
 
     @property
@@ -104,12 +105,23 @@ class State:
             The tile is empty or longer than a plane.
         """
         count = self.row_count
+        found = self._selected.get((plane, count))
+        if found is None:
+            found = self._selected[plane, count] = self._select(plane, count)
+        return found
+
+    def _select(self, plane: int, count: int) -> Ints:
         if not 1 <= count <= self.planes.shape[1]:
             raise MachineError(
                 f"register rows must be from 1 to {self.planes.shape[1]} (the program's tile), "
                 f"not {count}"
             )
         return np.arange(count) if plane == 0 else np.flatnonzero(self.planes[plane, :count])
+
+    def write_plane(self, plane: int, bits: NDArray[np.bool_]) -> None:
+        """Write the bits [rows] of a plane."""
+        self.planes[plane, : len(bits)] = bits
+        self._selected.clear()
 
     def _lines(
         self, one: Instruction, name: str, rows: Ints, lines: int, line: int

@@ -187,8 +187,10 @@ class HistoryBuffer:
         the entry is not kept.
         """
         _, source, port, slot = entry
-        able = [bank for bank, free in enumerate(self._free) if free and bank not in self._written]
-        if not wish or not able:
+        able = wish and [
+            bank for bank, free in enumerate(self._free) if free and bank not in self._written
+        ]
+        if not able:
             return Served(token, False, source, port, slot, False, 0, 0)
         bank = min(able, key=lambda choice: (self._load[choice], choice))
         place = self._free[bank].popleft()
