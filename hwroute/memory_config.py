@@ -23,6 +23,9 @@ class MemoryConfig:
     ----------
     scratchpad_bytes
         Global scratchpad. 4 MiB are 128 URAM288 of 32 KiB: a tile of 64 tokens of Llama-2-13B.
+    scratchpad_banks
+        A power of two. Consecutive lines lie in different banks, each of which reads a line and
+        writes a line a cycle. 8 banks of 4 MiB are one URAM288 deep.
     statistics
         FP32 words for sums of squares, logits, maxima and sums of a tile.
     planes
@@ -41,6 +44,7 @@ class MemoryConfig:
     """
 
     scratchpad_bytes: int = 4 << 20
+    scratchpad_banks: int = 8
     statistics: int = 2048
     planes: int = 8
     hbm_port_bytes: int = 256 << 20
@@ -48,6 +52,11 @@ class MemoryConfig:
     kv_mapping: KVMapping = KVMapping.TOKEN
 
     def __post_init__(self) -> None:
+        banks = self.scratchpad_banks
+        if not 1 <= banks <= 64 or banks & (banks - 1):
+            raise ValueError(
+                f"memory.scratchpad_banks must be a power of two up to 64, not {banks!r}"
+            )
         for name, multiple, largest in (
             ("scratchpad_bytes", LINE_BYTES, LINE_BYTES << ADDRESS_BITS[Kind.SCRATCHPAD]),
             ("statistics", 1, 1 << ADDRESS_BITS[Kind.STATISTIC]),

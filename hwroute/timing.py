@@ -19,6 +19,16 @@ FLOAT_COMPARE_CYCLES = 1
 DECODER_CYCLES = 1
 
 
+# Scratchpad: hwroute.rtl.scratchpad. One line a cycle and port.
+
+SCRATCHPAD_BANK_CYCLES = 2
+"""From a request to its line at the bank: the register of the request, the memory."""
+SCRATCHPAD_READ_CYCLES = SCRATCHPAD_BANK_CYCLES + 2
+"""From the acceptance of a request to its line at the port, through the port's queue."""
+SCRATCHPAD_QUEUE_LINES = 8
+"""Reads of a port under way or waiting: enough to cover the latency and the return of the place."""
+
+
 # Router and bitmask unit: hwroute.rtl.router.
 
 ROUTER_START_CYCLES = 2
@@ -151,3 +161,17 @@ def kv_queued_cycles(entries: int, rounds: int) -> int:
 def kv_walked_cycles(tokens: int, rounds: int) -> int:
     """Return the cycles of an ATTEND over an invalid buffer; `tokens` without entry included."""
     return 2 * tokens + 2 * rounds + 2
+
+
+# Memory ports: hwroute.rtl.memory_reader, hwroute.rtl.memory_writer. One beat a cycle.
+
+BURST_CYCLES = 3
+"""From a request to its first burst; one burst a cycle."""
+MEMORY_REQUEST_CYCLES = BURST_CYCLES + 1
+"""From a request to its first address on AR or AW."""
+MEMORY_BEAT_CYCLES = 2
+"""From a beat on R to the same beat on its way out."""
+MEMORY_STORE_CYCLES = BURST_CYCLES + 2
+"""From a request to write to its first beat of data, which is on W a cycle later."""
+MEMORY_ANSWER_CYCLES = 1
+"""From the last answer on B to the request's."""

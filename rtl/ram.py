@@ -20,6 +20,8 @@ class Ram(wiring.Component):
         Of a row.
     depth
         Rows.
+    enables
+        Equal parts of a row that are written or not, each by its bit of ``write_en``.
 
     Members
     -------
@@ -28,12 +30,13 @@ class Ram(wiring.Component):
     read_data : ``Out``, the row read last; its content before a write in the same cycle
     """
 
-    def __init__(self, shape: Any, depth: int):
+    def __init__(self, shape: Any, depth: int, *, enables: int = 1):
         self.depth = depth
+        self.enables = enables
         self.address_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             {
-                "write_en": In(1),
+                "write_en": In(enables),
                 "write_addr": In(self.address_bits),
                 "write_data": In(shape),
                 "read_en": In(1),
@@ -48,6 +51,7 @@ class Ram(wiring.Component):
             p_WIDTH=Shape.cast(Value.cast(self.read_data).shape()).width,
             p_DEPTH=self.depth,
             p_ADDRESS=self.address_bits,
+            p_ENABLES=self.enables,
             i_clk=ClockSignal(),
             i_write_en=self.write_en,
             i_write_addr=self.write_addr,

@@ -19,6 +19,27 @@ def lowest_set(m: Module, mask: Value, name: str) -> Choice:
     return least(m, mask, [Const(0, 0)] * len(mask), name)
 
 
+def in_turn(m: Module, requests: Value, name: str) -> Signal:
+    """Grant one of `requests` a cycle, as one bit, to each in its turn; none where there is none.
+
+    A request that waits is granted after at most one grant to each of the others. Every grant must
+    be taken in its cycle.
+    """
+    width = len(requests)
+    grant = Signal(width, name=f"{name}_grant")
+    above = Signal(width, name=f"{name}_above")
+    later = Signal(width, name=f"{name}_later")
+    pool = Signal(width, name=f"{name}_pool")
+    m.d.comb += [
+        later.eq(requests & above),
+        pool.eq(Mux(later.any(), later, requests)),
+        grant.eq(pool & (~pool + 1)),
+    ]
+    with m.If(grant.any()):
+        m.d.sync += above.eq(~(grant | (grant - 1)))
+    return grant
+
+
 def least(m: Module, able: Value, keys: Sequence[Value], name: str) -> Choice:
     """Choose the least of `keys`, the lowest number first, among those whose `able` bit is set.
 

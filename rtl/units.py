@@ -13,9 +13,11 @@ from hwroute.rtl.kv_scheduler import KVScheduler
 from hwroute.rtl.npe import NPE
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
+from hwroute.rtl.scratchpad import Scratchpad
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "decoder": lambda _config: Decoder(),
+    "scratchpad": lambda config: Scratchpad(config.memory),
     "array": PEArray,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
@@ -24,7 +26,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "kv": lambda config: KVScheduler(config.kv),
     "kv-buffer": lambda config: KVReadPath(config.kv),
 }
-"""What `hwroute verilog` emits; `hwroute sim` replays on all but the decoder."""
+"""What `hwroute verilog` emits; `hwroute sim` replays on those that compute."""
 
 
 def module_name(unit: str) -> str:
