@@ -24,7 +24,7 @@ class TensorWriter:
     path
         The file, which is made.
     tensors
-        Element type ("F32", "F16", "U8") and shape of each tensor by its name.
+        Element type ("F32", "F16", "U8") and shape, not empty, of each tensor by its name.
     metadata
         Of the file.
 
@@ -54,7 +54,7 @@ class TensorWriter:
         start = 8 + len(text)
         self._first = {name: start + first for name, (first, _) in places.items()}
         self._row_bytes = {
-            name: (end - first) // shape[0] if (shape := tensors[name][1]) and shape[0] else 1
+            name: (end - first) // max(1, tensors[name][1][0])
             for name, (first, end) in places.items()
         }
         self._ends = {name: start + end for name, (_, end) in places.items()}

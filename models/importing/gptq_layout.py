@@ -39,9 +39,12 @@ class GptqSettings:
     ----------
     stored_less
         A zero less the value stored for it.
+    reordered
+        ``desc_act``: inputs may have been taken into groups out of order, as ``g_idx`` says.
     """
 
     stored_less: int
+    reordered: bool
 
 
 def gptq_settings(folder: Path, config: dict[str, Any]) -> GptqSettings | None:
@@ -79,7 +82,9 @@ def gptq_settings(folder: Path, config: dict[str, Any]) -> GptqSettings | None:
     if version not in _STORED_LESS:
         known = ", ".join(_STORED_LESS)
         raise InputError(f"{where}: checkpoint_format must be one of {known}, not {version!r}")
-    return GptqSettings(stored_less=_STORED_LESS[version])
+    return GptqSettings(
+        stored_less=_STORED_LESS[version], reordered=bool(table.get("desc_act", False))
+    )
 
 
 def part_name(matrix: str, part: str) -> str:
@@ -87,7 +92,9 @@ def part_name(matrix: str, part: str) -> str:
     return matrix.removesuffix("weight") + part
 
 
-def check_parts(file: TensorFile, matrix: str, size: tuple[int, int]) -> None:
+def check_parts(
+    file: TensorFile, matrix: str, size: tuple[int, int], settings: GptqSettings
+) -> None:
     """Check element types and shapes of the parts of a matrix [out, in] from the header.
 
     Raises
@@ -103,9 +110,10 @@ def check_parts(file: TensorFile, matrix: str, size: tuple[int, int]) -> None:
         "g_idx": (columns,),
     }
     for part, shape in shapes.items():
-        # Files written without reordering may leave the groups out.
-        if part != "g_idx" or part_name(matrix, part) in file.names:
-            file.check({part_name(matrix, part): shape}, ("I32",))
+        name = part_name(matrix, part)
+        if part == "g_idx" and not settings.reordered and name not in file.names:
+            continue
+        file.check({name: shape}, ("I32",))
     file.check({part_name(matrix, "scales"): (groups, rows)}, ("F16",))
 
 

@@ -66,8 +66,9 @@ class HuggingFace:
         vectors = vector_shapes(self.shape) | router_shapes(self.shape, self.policy)
         floats = {name: size for name, size in self._matrices.items() if name not in self.packed}
         self._file.check(vectors | floats, FLOAT_TYPES)
-        for name in self.packed:
-            check_parts(self._file, name, self._matrices[name])
+        if self._gptq is not None:
+            for name in self.packed:
+                check_parts(self._file, name, self._matrices[name], self._gptq)
         self._vectors = {name: self._file.entry(name).shape for name in vectors}
         self._refuse_unknown(frozenset(vectors | floats))
 

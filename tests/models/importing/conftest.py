@@ -1,6 +1,7 @@
 """Small checkpoints as other projects write them."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,20 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def vocabulary_file(tmp_path: Path) -> Path:
+    """Return a `tokenizer.bin` of 96 pieces: letters, a few of their pairs, and fillers."""
+    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", b" ", *(bytes([c]) for c in range(97, 123))]
+    pieces += [b" a", b"ab", b"ba", b"abba"]
+    pieces += [b"filler%d" % number for number in range(96 - len(pieces))]
+    path = tmp_path / "vocabulary.bin"
+    path.write_bytes(
+        struct.pack("<I", 8)
+        + b"".join(
+            struct.pack("<fI", -float(score), len(piece)) + piece
+            for score, piece in enumerate(pieces)
+        )
+    )
+    return path
