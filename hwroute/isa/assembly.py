@@ -54,12 +54,14 @@ def from_text(text: str, where: str = "text") -> Program:
 
 
 @contextmanager
-def _errors_of(place: str) -> Iterator[None]:
-    """Put the place before an error's message."""
+def _errors_of(place: str, lines: Mapping[str, int] | None = None) -> Iterator[None]:
+    """Put the place before an error's message, and the line of the first name in it, by `lines`."""
     try:
         yield
     except (TypeError, ValueError, InputError) as error:
-        raise ProgramError(f"{place}: {error}") from error
+        named = [(lines or {}).get(word) for word in re.findall(NAME, str(error))]
+        line = next((f":{number}" for number in named if number), "")
+        raise ProgramError(f"{place}{line}: {error}") from error
 
 
 class _Listing:
@@ -73,12 +75,14 @@ class _Listing:
         self.labels: dict[str, int] = {}
         self.code: list[tuple[int, str]] = []
         """Number and text of each line that is an instruction."""
+        self.lines: dict[str, int] = {}
+        """Numbers of the lines that give a field of the configuration, or a region."""
 
     def add(self, number: int, line: str) -> None:
         """Take up a line without space around it."""
         label = re.fullmatch(rf"({NAME}):\s*(;.*)?", line)
         if line.startswith("."):
-            self._directive(line)
+            self._directive(number, line)
         elif label:
             if label[1] in self.labels:
                 raise ValueError(f"label {label[1]} must stand in one place, not in two")
@@ -88,7 +92,7 @@ class _Listing:
 
     def program(self) -> Program:
         """Return the program; its instructions are read now that every label is known."""
-        with _errors_of(self.where):
+        with _errors_of(self.where, self.lines):
             for name in SINGLE:
                 if name not in self.values:
                     raise ValueError(f"directive .{name} is missing")
@@ -116,7 +120,7 @@ class _Listing:
                 notes=tuple(notes),
             )
 
-    def _directive(self, line: str) -> None:
+    def _directive(self, number: int, line: str) -> None:
         name, _, rest = line[1:].partition(" ")
         if name not in DIRECTIVES:
             close = nearest(name, list(DIRECTIVES))
@@ -125,6 +129,7 @@ class _Listing:
             )
         if name == "region":
             self._region(rest.split())
+            self.lines[self.regions[-1].name] = number
         elif name == "config":
             key, _, value = rest.partition(" ")
             *tables, last = key.split(".")
@@ -134,6 +139,8 @@ class _Listing:
                 if not isinstance(table, dict):
                     raise ValueError(f"config.{part} must be a table, not {table!r}")
             _put(table, last, _json(f"config {key}", value))
+            # Errors of a whole table leave out where it is.
+            self.lines |= {key: number, f"config.{key}": number}
         else:
             value = _json(name, rest)
             if type(value) is not SINGLE[name]:

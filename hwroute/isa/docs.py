@@ -73,7 +73,12 @@ def _values(field: Field) -> str:
 
 def _markdown(text: str) -> str:
     """Return a docstring's text as Markdown."""
-    return text.replace("``", "`").replace("|", "\\|").replace(" * ", " × ").replace("**", "^")
+    return (
+        text.replace("``", "`")
+        .replace("|", "\\|")
+        .replace(" * ", " \N{MULTIPLICATION SIGN} ")
+        .replace("**", "^")
+    )
 
 
 if __name__ == "__main__":

@@ -108,87 +108,91 @@ def test_an_address_outside_every_region_is_a_number(small_program: Program) -> 
     ("old", "new", "message"),
     [
         (".format 1", "", "p.s: directive .format is missing"),
-        (".format 1", ".format 2", "p.s:1: .format must be 1, not 2"),
-        (".tile 16", '.tile "16"', "p.s:4: .tile must be of type int, not '16'"),
-        (".tile 16", ".tile", "p.s:4: .tile must have a JSON value behind it, not ''"),
+        (".format 1", ".format 2", "p.s:@: .format must be 1, not 2"),
+        (".tile 16", '.tile "16"', "p.s:@: .tile must be of type int, not '16'"),
+        (".tile 16", ".tile", "p.s:@: .tile must have a JSON value behind it, not ''"),
         (".tile 16", ".tile 16\n.tile 16", "p.s:5: tile must be given once, not twice"),
         (".tile 16", ".tile 0", "p.s: tile must be positive, not 0"),
         (
             ".model",
             ".modle",
-            "p.s:2: directive must be one of .*, not 'modle'; did you mean 'model'",
+            "p.s:@: directive must be one of .*, not 'modle'; did you mean 'model'",
         ),
         (
             "kv.hbm_ports",
             "kv.hbm_port",
-            "p.s: config.kv.hbm_port must be .*did you mean 'hbm_ports'",
+            "p.s:@: config.kv.hbm_port must be .*did you mean 'hbm_ports'",
         ),
-        ("kv.hbm_ports 4", "kv.hbm_ports 3", "p.s: config.kv: kv.hbm_ports must be a power of two"),
-        ("kv.hbm_ports 4", "kv.hbm_ports four", "p.s:.*: .config kv.hbm_ports must have a JSON"),
-        ("kv.hbm_ports", "name.hbm_ports", "p.s:.*: config.name must be a table, not 'demo'"),
+        (
+            "kv.hbm_ports 4",
+            "kv.hbm_ports 3",
+            "p.s:@: config.kv: kv.hbm_ports must be a power of two",
+        ),
+        ("kv.hbm_ports 4", "kv.hbm_ports four", "p.s:@: .config kv.hbm_ports must have a JSON"),
+        ("kv.hbm_ports", "name.hbm_ports", "p.s:@: config.name must be a table, not 'demo'"),
         (
             "ids  ids",
             "ids  idz",
-            "p.s:.*: content must be one of .*, not 'idz'; did you mean 'ids'",
+            "p.s:@: content must be one of .*, not 'idz'; did you mean 'ids'",
         ),
-        ("     512", "     all", "p.s:.*: size must be a number, not 'all'"),
-        ("        8 plain", "", "p.s:.*: .region must have .*, not 'ids ids 0x0'"),
+        ("     512", "     all", "p.s:@: size must be a number, not 'all'"),
+        ("        8 plain", "", "p.s:@: .region must have .*, not 'ids ids 0x0'"),
         (
             "ids  ids             0x0 ",
             "ids  kv 0x50 ",
-            "p.s: region ids must begin at 576 or above",
+            "p.s:@: region ids must begin at 576 or above",
         ),
-        ("next:", "start:", "p.s:.*: label start must stand in one place, not in two"),
-        ("loop ", "lop ", "p.s:.*: mnemonic must be .*, not 'lop'; did you mean 'loop'"),
-        ("target=next", "targt=next", "p.s:.*: loop must have a known field, not 'targt'"),
+        ("next:", "start:", "p.s:@: label start must stand in one place, not in two"),
+        ("loop ", "lop ", "p.s:@: mnemonic must be .*, not 'lop'; did you mean 'loop'"),
+        ("target=next", "targt=next", "p.s:@: loop must have a known field, not 'targt'"),
         (
             "target=next",
             "target=nxt",
-            "p.s:.*: loop.target must be .*, not 'nxt'; did you mean 'next'",
+            "p.s:@: loop.target must be .*, not 'nxt'; did you mean 'next'",
         ),
         ("target=next", "target=9", r"p.s: instruction 2: loop.target must be below 4 .*, not 9"),
         (
             "d=t0 wait",
             "d=t00 wait",
-            "p.s:.*: loop.d must be a known register, not 't00'; did you mean",
+            "p.s:@: loop.d must be a known register, not 't00'; did you mean",
         ),
-        ("d=t0 wait", "d=t0 d=t0 wait", "p.s:.*: loop.d must be given once, not twice"),
+        ("d=t0 wait", "d=t0 d=t0 wait", "p.s:@: loop.d must be given once, not twice"),
         (
             "value=3",
             "value=0x100000000",
-            "p.s:.*: set.value must be from 0 to 4294967295, not 42949672",
+            "p.s:@: set.value must be from 0 to 4294967295, not 42949672",
         ),
-        ("value=3", "value=three", "p.s:.*: set.value must be a number, not 'three'"),
-        ("value=3", "value", "p.s:.*: set.value must be written value=value, not 'value'"),
-        ("plane=p1", "plane=1", "p.s:.*: put.plane must be a plane such as p1, not '1'"),
-        ("plane=p1", "plane=p8", "p.s:.*: put.plane must be from 0 to 7, not 8"),
-        ("signal=dma,array", "signal=dma,aray", "p.s:.*: put.signal must be one of .*mean 'array'"),
-        ("signal=dma,array", "first=1", "p.s:.*: put must have a known field, not 'first'"),
+        ("value=3", "value=three", "p.s:@: set.value must be a number, not 'three'"),
+        ("value=3", "value", "p.s:@: set.value must be written value=value, not 'value'"),
+        ("plane=p1", "plane=1", "p.s:@: put.plane must be a plane such as p1, not '1'"),
+        ("plane=p1", "plane=p8", "p.s:@: put.plane must be from 0 to 7, not 8"),
+        ("signal=dma,array", "signal=dma,aray", "p.s:@: put.signal must be one of .*mean 'array'"),
+        ("signal=dma,array", "first=1", "p.s:@: put must have a known field, not 'first'"),
         (
             "ids=ids+0x2",
             "ids=idz+0x2",
-            "p.s:.*: put.ids must be one of ids, not 'idz'; did you mean",
+            "p.s:@: put.ids must be one of ids, not 'idz'; did you mean",
         ),
         (
             "ids=ids+0x2",
             "ids=ids+two",
-            "p.s:.*: put.ids must have a number behind '\\+', not 'two'",
+            "p.s:@: put.ids must have a number behind '\\+', not 'two'",
         ),
         (
             "[layers.0.ffn.down]",
             "[layers 0]",
-            "p.s:.*: operation must be a letter .*, not 'layers 0'",
+            "p.s:@: operation must be a letter .*, not 'layers 0'",
         ),
         ("    halt", "    sync", "p.s: instruction 3: the last must be a halt or a jump, not sync"),
-        ("    halt", "    halt signal=dma", "p.s:.*: halt.signal must be 0"),
+        ("    halt", "    halt signal=dma", "p.s:@: halt.signal must be 0"),
     ],
 )
 def test_an_error_names_line_and_what_is_right(
     small_program: Program, old: str, new: str, message: str
 ) -> None:
     text = to_text(small_program)
-    assert text.count(old) >= 1
-    with pytest.raises(ProgramError, match=f"^{message}"):
+    line = text[: text.index(old)].count("\n") + 1
+    with pytest.raises(ProgramError, match=f"^{message.replace('@', str(line))}"):
         from_text(text.replace(old, new, 1), "p.s")
 
 
