@@ -16,6 +16,7 @@ from hwroute.checkpoint import Checkpoint
 from hwroute.compare import Comparison
 from hwroute.compare import compare as compare_traces
 from hwroute.compiler import compile_program
+from hwroute.compiler.compile import lower
 from hwroute.config import PRESETS, Config
 from hwroute.errors import InputError
 from hwroute.isa.assembly import from_text
@@ -25,7 +26,7 @@ from hwroute.models.evaluate import evaluate as evaluate_windows
 from hwroute.models.folder import ModelFolder
 from hwroute.models.generate import GoldenWindows, adjusted_policy
 from hwroute.models.golden import Golden
-from hwroute.models.image import build_image
+from hwroute.models.image import Image, build_image
 from hwroute.models.importing.convert import Import
 from hwroute.models.interpreter import Interpreter, ProgramTracer
 from hwroute.models.library import (
@@ -40,6 +41,7 @@ from hwroute.models.reference import Reference
 from hwroute.policy import RoutingPolicy
 from hwroute.policy_terms import KVRule
 from hwroute.program import Program
+from hwroute.shape import ModelShape
 from hwroute.trace import Trace
 
 if TYPE_CHECKING:
@@ -162,12 +164,49 @@ def compile_model(
     InputError
         No such model, a policy that the overlay does not run, or a memory that is too small.
     """
-    if model in shape_names() or Path(model).is_file():
-        shape, own, name = model_shape(model), named_policy(SHAPE_POLICY), Path(model).name
-    else:
-        folder = load(model)
-        shape, own, name = folder.shape, folder.policy, folder.name
+    shape, own, name = _shape_of(model)
     return compile_program(shape, policy or own, config, model=name, context=context)
+
+
+def _shape_of(model: str) -> tuple[ModelShape, RoutingPolicy, str]:
+    """Return shape, policy and name of a model, with or without weights."""
+    if model in shape_names() or Path(model).is_file():
+        return model_shape(model), named_policy(SHAPE_POLICY), Path(model).name
+    folder = load(model)
+    return folder.shape, folder.policy, folder.name
+
+
+def draw_scratchpad(
+    model: str,
+    path: Path,
+    *,
+    config: Config = PRESETS["demo"],
+    policy: RoutingPolicy | None = None,
+    context: int | None = None,
+) -> None:
+    """Draw the buffers of the middle layer in prefill; parameters as in `compile_model`.
+
+    Raises
+    ------
+    InputError
+        As `compile_model`; or `path` is no .png or .svg file that can be written.
+    """
+    from hwroute.compiler.picture import save_scratchpad_picture
+
+    shape, own, _ = _shape_of(model)
+    lowered = lower(shape, policy or own, config, context=context)
+    save_scratchpad_picture(lowered, shape.layers // 2, path)
+
+
+def make_image(program: Program, model: Checkpoint) -> Image:
+    """Return what HBM and DDR hold before a Program of the model starts.
+
+    Raises
+    ------
+    InputError
+        The model has no INT4 weights, a tensor is broken, or its shape is not the Program's.
+    """
+    return build_image(program, model)
 
 
 def assemble(path: Path) -> Program:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwroute.errors import InputError
+from hwroute.picture import check_picture, save_picture
 
 EXECUTED, SKIPPED = "#2f6f8f", "#f2c14e"
 
@@ -32,9 +32,7 @@ def save_skip_picture(
     InputError
         The suffix is neither .png nor .svg, or the file cannot be written.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise InputError(f"picture must be a .png or .svg file, not {str(path)!r}")
-    import matplotlib as mpl
+    check_picture(path)
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -57,10 +55,4 @@ def save_skip_picture(
     axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    figure.tight_layout()
-    try:
-        # Without a date and with fixed ids, one run gives one file.
-        with mpl.rc_context({"svg.hashsalt": "hwroute"}):
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    except OSError as error:
-        raise InputError(f"picture {path} must be writable: {error}") from error
+    save_picture(figure, path)

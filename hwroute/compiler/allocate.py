@@ -34,7 +34,7 @@ def allocate(
     ShortageError
         A store is too small.
     """
-    lives = _lifetimes(drafts)
+    lives = lifetimes(drafts)
     fixed = [buffer for buffer in kept if buffer.address is not None]
     used = dict.fromkeys(room, 0)
     for buffer in fixed:
@@ -55,8 +55,8 @@ def allocate(
     return used
 
 
-def _lifetimes(drafts: Iterable[Draft]) -> dict[Buffer, tuple[int, int]]:
-    """Return first and last instruction of every buffer that is to be allocated."""
+def lifetimes(drafts: Iterable[Draft]) -> dict[Buffer, tuple[int, int]]:
+    """Return first and last instruction of every buffer of a body, but for state."""
     lives: dict[Buffer, tuple[int, int]] = {}
     for index, draft in enumerate(drafts):
         for span in (*draft.reads, *draft.writes):

@@ -1,7 +1,7 @@
 """Shapes, policy and configuration to a Program."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hwroute.compiler.allocate import ShortageError, allocate
 from hwroute.compiler.assemble import assemble
@@ -53,6 +53,39 @@ def compile_program(
         The policy needs what is not there, or a memory or the directory is too small: what, how
         much, how much there is.
     """
+    lowered = lower(shape, policy, config, context=context, fused=fused)
+    drafts = frame(lowered.target, lowered.bodies, lowered.tile)
+    return assemble(drafts, lowered.target, lowered.tile, model=model, policy=policy.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """A Program before its instructions are words.
+
+    Parameters
+    ----------
+    target
+        Model and overlay.
+    tile
+        Most tokens of a tile of the prompt.
+    bodies
+        Instructions, with addresses and tokens.
+    """
+
+    target: Target
+    tile: int
+    bodies: Bodies
+
+
+def lower(
+    shape: ModelShape,
+    policy: RoutingPolicy,
+    config: Config,
+    *,
+    context: int | None = None,
+    fused: bool = True,
+) -> Lowered:
+    """Return the bodies of a Program; parameters and errors are those of `compile_program`."""
     operations = build(shape, policy)
     context = _context(shape, config, context)
     layout = Layout(shape, config, context)
@@ -64,7 +97,7 @@ def compile_program(
         rule=policy.kv,
     )
     tile, bodies = _fit(target, operations, fused)
-    return assemble(frame(target, bodies, tile), target, tile, model=model, policy=policy.name)
+    return Lowered(target=target, tile=tile, bodies=bodies)
 
 
 def _context(shape: ModelShape, config: Config, asked: int | None) -> int:

@@ -12,6 +12,8 @@ from hwroute import api
 from hwroute.cli import main
 from hwroute.errors import InputError
 from hwroute.isa.assembly import from_text
+from hwroute.models.image import Image
+from hwroute.models.interpreter import Interpreter
 from hwroute.models.library import named_policy, shape_names
 from hwroute.program import Program
 
@@ -133,3 +135,30 @@ def test_models_lists_and_shows_shapes() -> None:
     text = run("models list").stdout
     assert "llama2-7b                  32   4096     4096" in text.splitlines()
     assert "ffn_dim   11008" in run("models show llama2-7b").stdout.splitlines()
+
+
+def test_compile_writes_the_image_that_the_program_runs_on(tmp_path: Path) -> None:
+    program, image = tmp_path / "tiny.program", tmp_path / "tiny.image"
+    assert run(f"compile -m tiny -o {program} --image {image}").exit_code == 0
+    interpreter = Interpreter(Program.load(program), Image.load(image))
+    prompt = [int(code) for code in b"First Citizen:"]
+    expected = api.generate(api.load("tiny"), prompt, 5)
+    assert interpreter.generate(prompt, 5).token_ids == expected.token_ids
+
+
+def test_an_image_needs_weights(tmp_path: Path) -> None:
+    result = run(f"compile -m tinyllama-1.1b -c u280 -o {tmp_path}/a --image {tmp_path}/b")
+    assert result.exit_code == 2
+    assert "model must have weights" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_compile_draws_the_scratchpad(tmp_path: Path) -> None:
+    pictures = [tmp_path / name for name in ("one.svg", "two.svg", "one.png")]
+    for picture in pictures:
+        assert run(f"compile -o {tmp_path}/tiny.program --picture {picture}").exit_code == 0
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+    assert pictures[2].read_bytes().startswith(b"\x89PNG")
+    result = run(f"compile -o {tmp_path}/tiny.program --picture {tmp_path}/one.bmp")
+    assert result.exit_code == 2
+    assert "picture must be a .png or .svg file" in result.stderr
