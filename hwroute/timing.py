@@ -29,6 +29,12 @@ SCRATCHPAD_QUEUE_LINES = 8
 """Reads of a port under way or waiting: enough to cover the latency and the return of the place."""
 
 
+# Statistics memory: hwroute.rtl.statistics_memory. One word a cycle and port; one write a cycle.
+
+STATISTICS_READ_CYCLES = 2
+"""From the request for a row's values to the first of them."""
+
+
 # Router and bitmask unit: hwroute.rtl.router.
 
 ROUTER_START_CYCLES = 2

@@ -14,10 +14,12 @@ from hwroute.rtl.npe import NPE
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
 from hwroute.rtl.scratchpad import Scratchpad
+from hwroute.rtl.statistics_memory import StatisticsMemory
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "decoder": lambda _config: Decoder(),
     "scratchpad": lambda config: Scratchpad(config.memory),
+    "statistics": lambda config: StatisticsMemory(config.memory),
     "array": PEArray,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
