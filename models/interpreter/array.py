@@ -35,6 +35,10 @@ class Array:
         self._sums = np.zeros((state.planes.shape[1], self._width), np.float32)
         self._prepared: dict[tuple[int, ...], PreparedWeights] = {}
 
+    def reset(self) -> None:
+        """Forget partial sums."""
+        self._sums[:] = 0
+
     def matmul(self, one: Instruction) -> Values:
         """Multiply FP16 by INT4 for a range of columns."""
         state = self.state

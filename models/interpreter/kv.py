@@ -40,6 +40,13 @@ class KVUnit:
         self._entries: Bytes | None = None
         self._buffer: Bytes = np.zeros((config.buffer_banks, config.bank_places, 0), np.uint8)
 
+    def reset(self) -> None:
+        """Forget everything."""
+        self._map = None
+        self.tokens = np.zeros(0, np.int64)
+        self._order = np.zeros((0, len(ORDER_FIELDS)), np.int64)
+        self._entries = None
+
     def map(self, one: Instruction) -> Values:
         """Begin a sequence."""
         self._map = one
@@ -112,8 +119,8 @@ class KVUnit:
         data[:, vector : vector + one["lines"]] = _exponents(values)
         data[:, -vector:] = values.view(np.uint8)
         port, beat = self._places(ports, slots)
-        state.hbm[port, state.slot_beats(one, beat)] = data.reshape(len(rows), -1, BEAT_BYTES)
-        state.weights.written(beat)
+        beats = data.reshape(len(rows), beat.shape[1], BEAT_BYTES)
+        state.write_beats(port, state.slot_beats(one, beat), beats)
         return {"k": keys, "v": values}
 
     def prepare(self, one: Instruction) -> Values:

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from hwroute.isa.fields import LINE_BYTES, LINE_ELEMENTS
 from hwroute.isa.instruction import Instruction
 from hwroute.models.interpreter.state import ALL_BITS, Ints, MachineError, State
 from hwroute.models.tile import Values
 
-IDS_A_LINE = 32
+IDS_A_LINE = LINE_BYTES // 4
 """Token ids of 32 bits in a line of DDR."""
 
 
@@ -45,8 +46,7 @@ class DMA:
         rows = self._moved_rows(one)
         values = self.state.read(one, "from", rows, one["lines"])
         places = self._indexed(one, rows)
-        self.state.ddr[places] = values.reshape(len(rows), one["lines"], -1)
-        self.state.scales.written(places)
+        self.state.write_lines(places, values.reshape(*places.shape, LINE_ELEMENTS))
         return {"address": values}
 
     def _id_place(self, one: Instruction, rows: Ints) -> tuple[Ints, Ints]:
@@ -72,7 +72,7 @@ class DMA:
         """Write a register as the token id at the position."""
         value = self.state.registers[one["value"]] & ALL_BITS
         line, word = self._id_place(one, np.zeros(1, np.int64))
-        self.state.ddr.view(np.uint32)[line, word] = value
+        self.state.write_id(int(line[0]), int(word[0]), value)
         return {"ids": np.array([value], np.int64)}
 
 
@@ -84,5 +84,5 @@ def read_ids(state: State, line: int, count: int) -> list[int]:
 
 def write_ids(state: State, line: int, ids: list[int]) -> None:
     """Write token ids from the start of a region of ids on, as the host does."""
-    words = state.ddr.view(np.uint32)[line:].reshape(-1)
-    words[: len(ids)] = ids
+    for index, value in enumerate(ids):
+        state.write_id(line + index // IDS_A_LINE, index % IDS_A_LINE, value)

@@ -66,19 +66,15 @@ class Interpreter:
         self._ids = next(
             one for one in program.memory.regions if one.content is Content.IDS
         ).address
-        self._start()
-
-    def _start(self) -> None:
-        """Reset the machine: memories as the image has them."""
-        config = self.program.config
-        self.state = State(config, self.image, self.program.tile)
-        layers = [one["layer"] for one in self.program.instructions if "layer" in one.values]
+        config = program.config
+        self.state = State(config, image, program.tile)
+        layers = [one["layer"] for one in program.instructions if "layer" in one.values]
         kinds = (1 + max(layers, default=-1), len(KINDS), config.kv.max_tokens)
         self.executed: NDArray[np.bool_] = np.ones(kinds, np.bool_)
-        kv = KVUnit(self.state)
-        array, npe = Array(self.state, kv), NPE(self.state)
-        dma, router = DMA(self.state), Router(self.state)
-        handlers: dict[str, Callable[[Instruction], Values]] = {
+        self._kv = kv = KVUnit(self.state)
+        self._array = array = Array(self.state, kv)
+        npe, dma, router = NPE(self.state), DMA(self.state), Router(self.state)
+        self._handlers: dict[str, Callable[[Instruction], Values]] = {
             "load": dma.load,
             "store": dma.store,
             "gather": dma.gather,
@@ -101,7 +97,12 @@ class Interpreter:
             "kv.prepare": kv.prepare,
             "kv.order": kv.order,
         }
-        self._handlers = handlers
+
+    def _reset(self) -> None:
+        """Make the machine as the image has it."""
+        for part in (self.state, self._kv, self._array):
+            part.reset()
+        self.executed = np.ones(self.executed.shape, np.bool_)
 
     def generate(
         self,
@@ -137,7 +138,7 @@ class Interpreter:
                 f"prompt and generated tokens must each be at least 1, and fit the program's "
                 f"context of {context}, not {len(prompt)} + {count}"
             )
-        self._start()
+        self._reset()
         registers = self.state.registers
         write_ids(self.state, self._ids, list(prompt))
         registers[Register.PROMPT] = len(prompt)

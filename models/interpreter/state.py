@@ -51,7 +51,7 @@ class State:
     config
         Sizes.
     image
-        What HBM and DDR hold at the start; the memories are copies.
+        What HBM and DDR hold at the start; the memories are copies, and a reset restores them.
     tile
         Most tokens of a tile.
 
@@ -75,6 +75,7 @@ class State:
 
     def __init__(self, config: Config, image: Image, tile: int):
         self.config = config
+        self.image = image
         lines = config.memory.scratchpad_bytes // (2 * LINE_ELEMENTS)
         self.scratchpad: Bits16 = np.zeros((lines, LINE_ELEMENTS), np.uint16)
         self.statistics = np.zeros(config.memory.statistics, np.uint32)
@@ -85,6 +86,40 @@ class State:
         self.overflowed = False
         self._selected: dict[tuple[int, int], Ints] = {}
         self.weights, self.scales = Cached(), Cached()
+        self._written_beats: list[tuple[Ints, Ints]] = []
+        self._written_lines: list[Ints] = []
+
+    def reset(self) -> None:
+        """Make everything as it was at the start."""
+        for ports, beats in self._written_beats:
+            self.hbm[ports, beats] = self.image.hbm[ports, beats]
+            self.weights.written(beats)
+        for lines in self._written_lines:
+            self.ddr[lines] = self.image.ddr.view(np.uint16)[lines]
+            self.scales.written(lines)
+        self._written_beats, self._written_lines = [], []
+        for memory in (self.scratchpad, self.statistics, self.planes):
+            memory[:] = 0
+        self.registers = [0] * len(Register)
+        self.overflowed = False
+        self._selected.clear()
+
+    def write_beats(self, ports: Ints, beats: Ints, data: NDArray[np.uint8]) -> None:
+        """Write beats [..., 32] of HBM."""
+        self.hbm[ports, beats] = data
+        self._written_beats.append((ports, beats))
+        self.weights.written(beats)
+
+    def write_lines(self, lines: Ints, data: Bits16) -> None:
+        """Write lines [..., 64] of DDR."""
+        self.ddr[lines] = data
+        self._written_lines.append(lines)
+        self.scales.written(lines)
+
+    def write_id(self, line: int, word: int, value: int) -> None:
+        """Write 32 bits of a line of DDR."""
+        self.ddr.view(np.uint32)[line, word] = value
+        self._written_lines.append(np.array([line]))
 
     @property
     def position(self) -> int:
