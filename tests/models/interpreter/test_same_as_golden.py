@@ -236,3 +236,19 @@ def test_the_overpacked_columns_give_theirs() -> None:
     first = next(one.id for one in theirs.records if one.operator == "attend")
     cut = replace(theirs, records=theirs.records[:first])
     assert check(cut, ours, SHAPE)["matmul"] == 3
+
+
+def test_one_layer_gives_equal_bits_at_every_geometry() -> None:
+    shape = replace(SHAPE, layers=1)
+    residuals = []
+    for name in PRESETS:
+        _, ours = traces(shape, POLICIES["skipgpt"], PRESETS[name], count=3)
+        found: dict[int, Any] = {}
+        for record in ours.records:
+            if record.operation == "layers.0.attention.add":
+                for row, values in zip(record.rows, record.outputs["x"], strict=True):
+                    found[record.position + int(row)] = values
+        residuals.append(np.stack([found[token] for token in sorted(found)]))
+    assert len(residuals[0]) == len(PROMPT) + 2
+    for other in residuals[1:]:
+        np.testing.assert_array_equal(residuals[0], other)
