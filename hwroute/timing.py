@@ -55,6 +55,20 @@ def router_cycles(tokens: int) -> int:
     return ROUTER_START_CYCLES + tokens + ROUTER_TOKEN_CYCLES
 
 
+# Router unit of the machine: hwroute.rtl.tile_router.
+
+ROW_LIST_CYCLES = 2
+"""From the request for the rows of a plane to the first of them; then one a cycle."""
+
+
+def tile_router_cycles(rows: int, *, compares: bool) -> int:
+    """Return the cycles from the acceptance of a decide or select to its end.
+
+    compares: it reads the logits of its rows.
+    """
+    return 3 + (STATISTICS_READ_CYCLES + 2 * rows if compares else rows)
+
+
 # PE array: hwroute.rtl.array and what it is made of.
 
 DSP_CYCLES = 3

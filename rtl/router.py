@@ -74,11 +74,19 @@ def _word_bits(kv: KVConfig) -> int:
     return max(1, (kv.max_tokens // WORD_BITS - 1).bit_length())
 
 
+def executes(logits: Any, *, execute: Any, tie_executes: Any) -> Value:
+    """Return whether a token executes, from its two logits (FP32 patterns, zero as +0 only).
+
+    It does if the logit of index `execute` is the greater one, or equal and `tie_executes`.
+    """
+    run, skip = Mux(execute, logits[1], logits[0]), Mux(execute, logits[0], logits[1])
+    return is_greater(run, skip) | (tie_executes & (run == skip))
+
+
 class RouterUnit(wiring.Component):
     """Decide which tokens execute, keep the bitmasks, list the executing tokens.
 
-    A token executes if the logit of index ``execute`` is greater than the other one, compared as
-    FP32, or equal and ``tie_executes``. Latency and rate: `hwroute.timing`, "Router and bitmask
+    Tokens are decided by `executes`. Latency and rate: `hwroute.timing`, "Router and bitmask
     unit"; one token a cycle. Commands run one after the other: a command's tokens leave in order of
     position, then its summary, and only then does the next command start. Its bits can be queried
     once its summary is there. Bits of other tokens of a plane keep their value, so that decoding
@@ -176,9 +184,9 @@ class RouterUnit(wiring.Component):
         taken = Signal.like(command.count, name="taken")
         needs_logits = ~Value.cast(command.decision)[1]
         waiting = room & (taken != command.count)
-        run = Mux(command.execute, self.logits.payload.logit[1], self.logits.payload.logit[0])
-        skip = Mux(command.execute, self.logits.payload.logit[0], self.logits.payload.logit[1])
-        chosen = is_greater(run, skip) | (command.tie_executes & (run == skip))
+        chosen = executes(
+            self.logits.payload.logit, execute=command.execute, tie_executes=command.tie_executes
+        )
         forced = command.base + taken < command.forced
         m.d.comb += self.logits.ready.eq(waiting & needs_logits)
         with m.If(waiting & (~needs_logits | self.logits.valid)):

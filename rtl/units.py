@@ -15,11 +15,13 @@ from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
 from hwroute.rtl.scratchpad import Scratchpad
 from hwroute.rtl.statistics_memory import StatisticsMemory
+from hwroute.rtl.tile_router import TileRouter
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "decoder": lambda _config: Decoder(),
     "scratchpad": lambda config: Scratchpad(config.memory),
     "statistics": lambda config: StatisticsMemory(config.memory),
+    "tile-router": TileRouter,
     "array": PEArray,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),

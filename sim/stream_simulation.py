@@ -119,7 +119,7 @@ def simulate_streams(
     async def bench(context: Any) -> None:
         nonlocal cycles
         for name, value in (settings or {}).items():
-            context.set(getattr(unit, name), value)
+            context.set(Value.cast(getattr(unit, name)), value)
         left = DRAIN_CYCLES
         while left:
             for end in (*sources.values(), *sinks.values()):
