@@ -140,6 +140,23 @@ def test_tokens_keep_every_hazard_in_order_whatever_the_units_timing(
                 assert place[first] < place[second]
 
 
+def test_what_is_drained_inside_a_branch_is_not_known_behind_it() -> None:
+    a = _buffer("a")
+    a.address = 0
+    drafts = [
+        _draft(Unit.DMA, [], [a]),
+        Draft(name="branch.empty", values={}, target="outer"),
+        Draft(name="branch.empty", values={}, target="inner"),
+        _draft(Unit.NPE, [a], []),
+        Draft(name="sync", values={}, labels=["inner"]),
+        Draft(name="sync", values={}, labels=["outer"]),
+        _draft(Unit.ARRAY, [a], []),
+    ]
+    synchronise(drafts)
+    waits = [draft.wait for draft in drafts]
+    assert waits == [set(), set(), {Unit.DMA}, set(), set(), {Unit.DMA}, set()]
+
+
 @st.composite
 def branching_bodies(draw: st.DrawFn) -> list[Draft]:
     """Draw pieces of straight code, some of which a branch may jump over, nested or not."""
