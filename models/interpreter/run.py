@@ -133,10 +133,14 @@ class Interpreter:
             The machine stopped with an error.
         """
         context = self.program.memory.context
-        if not prompt or count < 1 or len(prompt) + count > context:
+        if not prompt or count < 1:
             raise InputError(
-                f"prompt and generated tokens must each be at least 1, and fit the program's "
-                f"context of {context}, not {len(prompt)} + {count}"
+                f"prompt and tokens to generate must be at least 1, not {len(prompt)} and {count}"
+            )
+        if len(prompt) + count > context:
+            raise InputError(
+                f"prompt and generated tokens must fit the program's context of {context}, "
+                f"not {len(prompt)} + {count}"
             )
         self._reset()
         registers = self.state.registers

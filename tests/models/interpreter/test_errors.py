@@ -184,11 +184,18 @@ def test_an_image_of_another_program_is_refused() -> None:
         Interpreter(other, build_image(program, checkpoint))
 
 
-@pytest.mark.parametrize(("prompt", "count"), [([], 1), ([1], 0), ([1] * 30, 3)])
-def test_a_prompt_that_does_not_fit_is_refused(prompt: list[int], count: int) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "count", "message"),
+    [
+        ([], 1, r"prompt and tokens to generate must be at least 1, not 0 and 1"),
+        ([1], 0, r"prompt and tokens to generate must be at least 1, not 1 and 0"),
+        ([1] * 30, 3, r"must fit the program's context of 32, not 30 \+ 3"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused(prompt: list[int], count: int, message: str) -> None:
     program, checkpoint = compiled()
     machine = Interpreter(program, build_image(program, checkpoint))
-    with pytest.raises(InputError, match=r"fit the program's context of 32"):
+    with pytest.raises(InputError, match=message):
         machine.generate(prompt, count)
 
 
