@@ -1,0 +1,186 @@
+"""The control and status registers of the overlay: one table, which RTL and host follow.
+
+The first four are those of every Vitis kernel (``ap_ctrl_hs``); arguments follow from 0x10.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from hwroute.config import Config
+from hwroute.isa.fields import QUEUED
+from hwroute.isa.parts import TARGET
+
+CONTROL = 0x00
+"""Bit 0 start (set by the host, cleared when a run ends), 1 done (cleared by a read), 2 idle,
+3 ready (as done)."""
+GLOBAL_INTERRUPT = 0x04
+"""Bit 0 lets interrupts out."""
+INTERRUPT_ENABLE = 0x08
+"""Bits 0 and 1: interrupt when done, when ready."""
+INTERRUPT_STATUS = 0x0C
+"""The same bits, set by the event where it is enabled; writing a 1 toggles."""
+ARGUMENTS = 0x10
+STATUS = 0x80
+COUNTERS = 0x100
+ADDRESS_BITS = 12
+"""Of a byte address: the size of the kernel's control interface."""
+PITCH = 8
+"""Bytes from a register to the next. Reading the low word keeps the high one for a later read."""
+COUNTER_BITS = 48
+"""A counter wraps after 14 days at 225 MHz."""
+
+
+class Error(IntEnum):
+    """Why a run ended before its halt."""
+
+    NONE = 0
+    OPCODE = 1
+    """No instruction has this opcode."""
+    STRAY = 2
+    """A bit is set that belongs to no field."""
+    RANGE = 3
+    """A field is out of its range, or a control instruction signals."""
+    TARGET = 4
+    """The target is outside the program."""
+    END = 5
+    """The program went on past its end."""
+    LOOP = 6
+    """The count of a loop was 0."""
+    ROWS = 7
+    """A branch on a plane while the register ``rows`` is 0 or above the argument ``tile``."""
+    UNIT = 8
+    """A unit could not do an instruction."""
+    TOKENS = 9
+    """More tokens waited than a counter holds."""
+    DEADLOCK = 10
+    """Units and sequencer wait for tokens that no instruction at work gives."""
+    TIMEOUT = 11
+    """Nothing went on for as many cycles as the argument ``timeout`` says."""
+
+
+class Kind(Enum):
+    """What a register is."""
+
+    ARGUMENT = "argument"
+    """Written by the host, while nothing runs."""
+    STATUS = "status"
+    """Read by the host."""
+    FLAG = "flag"
+    """Set by an event, cleared by the start of a run."""
+    COUNTER = "counter"
+    """Adds up a number each cycle, from the start of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Csr:
+    """One register.
+
+    Parameters
+    ----------
+    name, kind, doc
+        What it is.
+    offset
+        Byte address, a multiple of `PITCH`.
+    bits
+        Width of what is read or written; above 32 it takes two words.
+    step_bits
+        Of a counter: width of what is added in a cycle.
+    """
+
+    name: str
+    offset: int
+    kind: Kind
+    bits: int
+    doc: str
+    step_bits: int = 0
+
+
+_ARGUMENTS = (
+    ("prompt", 32, "register at the start: tokens of the prompt"),
+    ("generate", 32, "register at the start: tokens to generate"),
+    ("stop", 32, "register at the start: token id that ends the generation"),
+    ("length", TARGET.bits + 1, "instructions of the program"),
+    ("first", TARGET.bits, "index of the instruction to start with"),
+    ("tile", 9, "most tokens of a tile, as the program was compiled for"),
+    ("timeout", 32, "cycles without any progress that end a run; 0 for none"),
+)
+_STATUS = (
+    ("error", Kind.STATUS, 4, "why the last run ended (`Error`), 0 at a halt or while it runs"),
+    ("error_unit", Kind.STATUS, 3, "unit of the error: 0 the sequencer, else 1 + bit of the unit"),
+    ("error_index", Kind.STATUS, TARGET.bits, "index of the instruction at fault"),
+    ("overflowed", Kind.FLAG, 1, "whether a conversion to FP16 saturated"),
+)
+ARGUMENT_BITS: Mapping[str, int] = {name: bits for name, bits, _ in _ARGUMENTS}
+"""Widths of the arguments of a run."""
+STATUS_BITS: Mapping[str, int] = {
+    name: bits for name, kind, bits, _ in _STATUS if kind is Kind.STATUS
+}
+"""Widths of what is said of a run that ended."""
+_UNIT_COUNTERS = {
+    "instructions": "instructions started",
+    "busy_cycles": "cycles in which one was at work",
+    "wait_cycles": "cycles in which the next lacked a token and none was at work",
+}
+SEQUENCER_COUNTERS: Mapping[str, str] = {
+    "cycles": "cycles from start to end",
+    "control_instructions": "instructions that the sequencer ran itself",
+    "control_wait_cycles": "cycles in which the sequencer waited for units or for a full queue",
+    "fetch_wait_cycles": "cycles in which the sequencer waited for an instruction",
+} | {
+    f"{unit.name.lower()}_{what}": f"{unit.name}: {doc}"
+    for unit in QUEUED
+    for what, doc in _UNIT_COUNTERS.items()
+}
+"""Counters of what the sequencer sees, and what they count: 0 or 1 a cycle."""
+
+
+def csr_table(config: Config) -> tuple[Csr, ...]:
+    """Return the registers behind the first four, by offset.
+
+    Raises
+    ------
+    ValueError
+        They do not fit the address space.
+    """
+    arguments = (
+        Csr(name=name, offset=ARGUMENTS + PITCH * place, kind=Kind.ARGUMENT, bits=bits, doc=doc)
+        for place, (name, bits, doc) in enumerate(_ARGUMENTS)
+    )
+    status = (
+        Csr(name=name, offset=STATUS + PITCH * place, kind=kind, bits=bits, doc=doc)
+        for place, (name, kind, bits, doc) in enumerate(_STATUS)
+    )
+    counters = (
+        Csr(
+            name=name,
+            offset=COUNTERS + PITCH * place,
+            kind=Kind.COUNTER,
+            bits=COUNTER_BITS,
+            doc=doc,
+            step_bits=step_bits,
+        )
+        for place, (name, step_bits, doc) in enumerate(_counters(config))
+    )
+    table = (*arguments, *status, *counters)
+    if table[-1].offset + PITCH > 1 << ADDRESS_BITS:
+        raise ValueError(f"Registers must fit {1 << ADDRESS_BITS} bytes, not {len(table)} of them")
+    return table
+
+
+def _counters(config: Config) -> Iterator[tuple[str, int, str]]:
+    """Yield name, width of the step and meaning of every counter."""
+    for name, doc in SEQUENCER_COUNTERS.items():
+        yield name, 1, doc
+    for kind in ("attention", "ffn"):
+        for what in ("executed", "skipped"):
+            # A tile has at most 256 tokens.
+            yield f"{kind}_tokens_{what}", 9, f"tokens that {what} an {kind} sub-layer"
+    # As many as ports serve in a cycle: banks of the history buffer, HBM ports.
+    yield "kv_buffer_entries", 6, "KV entries read from the history buffer"
+    yield "kv_hbm_entries", 6, "KV entries read from HBM"
+    beat = (config.kv.beat_bits // 8).bit_length()
+    for way in ("read", "written"):
+        yield f"ddr_bytes_{way}", 7, f"bytes {way} in DDR"
+        for port in range(config.kv.hbm_ports):
+            yield f"hbm{port}_bytes_{way}", beat, f"bytes {way} through HBM port {port}"

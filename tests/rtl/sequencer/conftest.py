@@ -1,0 +1,251 @@
+"""A sequencer in Amaranth's simulator between an instruction memory and units that only wait."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from random import Random
+from typing import Any
+
+import pytest
+from amaranth.sim import Simulator
+
+from hwroute.csr import ARGUMENT_BITS, Error
+from hwroute.isa.fields import PLANES, QUEUED, Unit
+from hwroute.isa.instruction import Instruction, decode
+from hwroute.rtl.sequencer import Sequencer
+from hwroute.sequencer_config import SequencerConfig
+
+ARGUMENTS = dict.fromkeys(ARGUMENT_BITS, 0) | {"tile": 16}
+
+
+@dataclass(kw_only=True)
+class Executed:
+    """An instruction that a unit was given: when it was taken, when it ended, and its registers."""
+
+    unit: Unit
+    index: int
+    position: int
+    rows: int
+    value: int
+    start: int
+    end: int = -1
+
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        return self.index, self.position, self.rows, self.value
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run gave.
+
+    executed: in order of their start. ended: its cycle. fetched: cycle and index of each request.
+    """
+
+    error: Error
+    unit: int
+    index: int
+    executed: list[Executed]
+    started: int
+    ended: int
+    fetched: list[tuple[int, int]]
+    events: dict[str, int]
+
+    def of(self, unit: Unit) -> list[Executed]:
+        return [one for one in self.executed if one.unit is unit]
+
+
+@dataclass(kw_only=True)
+class Chances:
+    """How long everything takes, in cycles: drawn from these.
+
+    memory: from a request to its word. idle: chance that a memory or unit is not ready in a cycle.
+    work: length of an instruction; flight: instructions that a unit works on at once.
+    """
+
+    memory: tuple[int, int] = (1, 1)
+    idle: float = 0.0
+    work: tuple[int, int] = (1, 1)
+    flight: int = 4
+
+
+SLOW = Chances(memory=(1, 9), idle=0.4, work=(1, 20), flight=3)
+
+
+class Effects:
+    """What the end of an instruction does to the sequencer's inputs: nothing, here.
+
+    Members
+    -------
+    planes
+        For each plane the tokens that it holds.
+    """
+
+    def __init__(self) -> None:
+        self.planes: list[list[bool]] = [[] for _ in range(PLANES)]
+
+    def end(self, one: Executed, instruction: Instruction) -> int | None:
+        """Return the new value of the register ``token``, if there is one."""
+        return None
+
+    def plane_any(self, rows: int) -> int:
+        """Return what the planes hold below `rows`, a bit each."""
+        held = [rows > 0, *(any(plane[:rows]) for plane in self.planes[1:])]
+        return sum(bit << plane for plane, bit in enumerate(held))
+
+
+class SequencerBench:
+    """A sequencer that keeps its state from run to run."""
+
+    arguments = ARGUMENTS
+    chances = Chances
+    effects = Effects
+    slow = SLOW
+
+    def __init__(self, config: SequencerConfig | None = None):
+        self.dut: Any = Sequencer(config or SequencerConfig())
+
+    @staticmethod
+    def job(words: Sequence[int], *, seed: int = 1, **options: Any) -> "Job":
+        """Return a run of a program; options are those of a job, or arguments of the run."""
+        names = {one.name for one in fields(Job)}
+        chosen = {name: value for name, value in options.items() if name in names}
+        given = {name: value for name, value in options.items() if name not in names}
+        arguments = ARGUMENTS | {"length": len(words)} | given
+        return Job(words=list(words), random=Random(seed), arguments=arguments, **chosen)
+
+    def run(self, words: Sequence[int], **options: Any) -> Outcome:
+        """Run a program once."""
+        return self.run_all([self.job(words, **options)])[0]
+
+    def run_all(self, jobs: Sequence["Job"]) -> list[Outcome]:
+        """Run one after the other."""
+        outcomes = []
+        ports = Ports(self.dut)
+
+        async def bench(context: Any) -> None:
+            for job in jobs:
+                outcomes.append(await ports.run(context, job))
+
+        simulator = Simulator(self.dut)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
+        return outcomes
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A run.
+
+    failing: indices of instructions that end with an error. hanging: index of an instruction ->
+    cycles that it takes. silent: requests
+    after which the memory does not answer.
+    """
+
+    words: list[int]
+    chances: Chances = field(default_factory=Chances)
+    random: Random = field(default_factory=lambda: Random(1))
+    effects: Effects = field(default_factory=Effects)
+    failing: set[int] = field(default_factory=set)
+    hanging: dict[int, int] = field(default_factory=dict)
+    silent: int = 1 << 30
+    limit: int = 20_000
+    arguments: dict[str, int]
+
+
+class Ports:
+    """Everything around the sequencer; what is on its way stays from run to run."""
+
+    def __init__(self, dut: Any):
+        self.dut = dut
+        self.cycle = 0
+        self.asked: deque[tuple[int, int]] = deque()
+        """Cycle in which each word can come, and the word."""
+        self.working: dict[Unit, deque[tuple[int, Executed, Job]]] = {
+            unit: deque() for unit in QUEUED
+        }
+        """Cycle in which each instruction can end, and whose it is."""
+
+    async def run(self, context: Any, job: Job) -> Outcome:
+        dut = self.dut
+        context.set(dut.arguments, job.arguments)
+        context.set(dut.start, 1)
+        assert context.get(dut.idle)
+        started = self.cycle
+        executed: list[Executed] = []
+        fetched: list[tuple[int, int]] = []
+        events: dict[str, int] = {}
+        finished = False
+        while not finished:
+            assert self.cycle - started < job.limit, "a run must end"
+            self._memory(context, job, fetched)
+            for unit in QUEUED:
+                self._unit(context, job, unit, executed)
+            finished = bool(context.get(dut.finished))
+            plane_any = job.effects.plane_any(context.get(dut.rows))
+            bits = context.get(dut.events.as_value())
+            for place, (name, _) in enumerate(dut.events.shape()):
+                events[name] = events.get(name, 0) + (bits >> place & 1)
+            await context.tick()
+            self.cycle += 1
+            context.set(dut.start, 0)
+            # The planes come a cycle late.
+            context.set(dut.plane_any, plane_any)
+        return Outcome(
+            error=Error(context.get(dut.error.code)),
+            unit=context.get(dut.error.unit),
+            index=context.get(dut.error.index),
+            executed=executed,
+            started=started,
+            ended=self.cycle,
+            fetched=fetched,
+            events=events,
+        )
+
+    def _memory(self, context: Any, job: Job, fetched: list[tuple[int, int]]) -> None:
+        dut, random = self.dut, job.random
+        ready = random.random() >= job.chances.idle
+        context.set(dut.requests.ready, ready)
+        if ready and context.get(dut.requests.valid):
+            index = context.get(dut.requests.payload)
+            assert index < len(job.words), "no word behind the program is asked for"
+            fetched.append((self.cycle, index))
+            self.asked.append((self.cycle + random.randint(*job.chances.memory), job.words[index]))
+        comes = bool(self.asked) and self.asked[0][0] <= self.cycle and len(fetched) < job.silent
+        context.set(dut.words.valid, comes)
+        if comes:
+            context.set(dut.words.payload.as_value(), self.asked.popleft()[1])
+
+    def _unit(self, context: Any, job: Job, unit: Unit, executed: list[Executed]) -> None:
+        working, random, name = self.working[unit], job.random, unit.name.lower()
+        issue, done = getattr(self.dut, f"issue_{name}"), getattr(self.dut, f"done_{name}")
+        ends = bool(working) and working[0][0] <= self.cycle
+        context.set(done.valid, ends)
+        if unit is Unit.NPE:
+            context.set(self.dut.token_valid, 0)
+        if ends:
+            _, one, owner = working.popleft()
+            one.end = self.cycle
+            error = one.index in owner.failing
+            context.set(done.payload, {"error": error, "index": one.index})
+            token = owner.effects.end(one, decode(owner.words[one.index]))
+            if token is not None:
+                context.set(self.dut.token_valid, 1)
+                context.set(self.dut.token, token)
+        ready = len(working) < job.chances.flight and random.random() >= job.chances.idle
+        context.set(issue.ready, ready)
+        if ready and context.get(issue.valid):
+            payload = context.get(issue.payload)
+            numbers = {name: payload[name] for name in ("index", "position", "rows", "value")}
+            assert payload.word.as_value().value == job.words[numbers["index"]]
+            one = Executed(unit=unit, start=self.cycle, **numbers)
+            executed.append(one)
+            length = job.hanging.get(one.index, random.randint(*job.chances.work))
+            working.append((self.cycle + length, one, job))
+
+
+@pytest.fixture
+def bench() -> Any:
+    """Return the class: a test makes sequencers of its own."""
+    return SequencerBench
