@@ -35,6 +35,36 @@ STATISTICS_READ_CYCLES = 2
 """From the request for a row's values to the first of them."""
 
 
+# Sequencer: hwroute.rtl.sequencer and what it is made of. An instruction of a unit takes a cycle of
+# it, a control instruction `CONTROL_CYCLES`.
+
+FETCH_CYCLES = 1 + DECODER_CYCLES
+"""From the arrival of a word to the cycle in which its instruction is run or handed on."""
+CONTROL_CYCLES = 2
+"""Of a control instruction: read registers, then work; the next instruction begins behind it."""
+UNIT_QUEUE_CYCLES = 2
+"""From the cycle in which an instruction is handed on to its offer to the unit."""
+TOKEN_CYCLES = 2
+"""From the end of an instruction to the offer of one that waited for its token."""
+DRAIN_CYCLES = 1
+"""From the end of the last instruction to the start of a control instruction that waits for it."""
+DEADLOCK_CYCLES = 3
+"""From the end of the last instruction to the end of the run."""
+
+
+def sequencer_branch_cycles(memory: int) -> int:
+    """Return the cycles from the start of a taken branch to the start of the one it leads to.
+
+    `memory` is the latency of the instruction memory.
+    """
+    return CONTROL_CYCLES + memory + FETCH_CYCLES
+
+
+def sequencer_prefetch(memory: int) -> int:
+    """Return the smallest `SequencerConfig.prefetch` for a word a cycle."""
+    return memory + 3
+
+
 # Router and bitmask unit: hwroute.rtl.router.
 
 ROUTER_START_CYCLES = 2
@@ -195,3 +225,6 @@ MEMORY_STORE_CYCLES = BURST_CYCLES + 2
 """From a request to write to its first beat of data, which is on W a cycle later."""
 MEMORY_ANSWER_CYCLES = 1
 """From the last answer on B to the request's."""
+HBM_READ_CYCLES = 8
+"""Of an HBM port at twice the machine's clock, in cycles of the machine: from a request to its
+first beat, besides the memory's latency; two synchronisers and both engines."""
