@@ -37,9 +37,9 @@ class TileRouter(wiring.Component):
 
     One instruction at a time, one row a cycle, or one in two where logits are compared; latency:
     `hwroute.timing.tile_router_cycles`. Rows are decided by `hwroute.rtl.router.executes`; those
-    beyond the tile keep their bits. An instruction fails, and writes nothing, if the register
-    ``rows`` is 0 or above the rows of a plane, if there is no such plane, or if its logits lie
-    beyond the statistics.
+    beyond the tile keep their bits. With a plane that holds no row an instruction does nothing. It
+    fails, and does nothing, if the register ``rows`` is 0 or above the rows of a plane, if there is
+    no plane to write, or if its logits lie beyond the statistics.
 
     Parameters
     ----------
@@ -97,7 +97,9 @@ class TileRouter(wiring.Component):
 
         one, failed = Signal(ISSUED), Signal()
         running, row = Signal(), Signal(ROW_BITS + 1)
-        legal = self._is_legal(one)
+        rows_fit = (one.rows != 0) & (one.rows <= self.tile)
+        empty = self._has_empty_plane(m, one, planes)
+        runs = rows_fit & ~empty & self._is_legal(one)
         m.d.comb += [self.done.payload.index.eq(one.index), self.done.payload.error.eq(failed)]
         with m.FSM():
             with m.State("IDLE"):
@@ -106,9 +108,9 @@ class TileRouter(wiring.Component):
                 with m.If(self.issue.valid):
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += failed.eq(~legal)
+                m.d.sync += failed.eq(~runs & ~(rows_fit & empty))
                 m.next = "DONE"
-                with m.If(legal):
+                with m.If(runs):
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
@@ -121,13 +123,22 @@ class TileRouter(wiring.Component):
         self._write(m, planes, one, row, self._decide(m, one, running, row))
         return m
 
+    def _has_empty_plane(self, m: Module, one: Any, planes: Any) -> Signal:
+        """Return whether an instruction is for a plane that holds no row of its tile."""
+        empty = Signal()
+        below = Cat(one.rows > row for row in range(self.tile))
+        with m.Switch(fields_of(one.word, "decide").plane):
+            for plane in range(1, self.planes):
+                with m.Case(plane):
+                    m.d.comb += empty.eq(~(planes[plane] & below).any())
+        return empty
+
     def _is_legal(self, one: Any) -> Value:
-        """Return whether rows, plane and logits of an instruction are there."""
+        """Return whether the plane and the logits of an instruction are there."""
         fields = fields_of(one.word, "decide")
-        rows_fit = (one.rows != 0) & (one.rows <= self.tile)
         behind = fields.logits + fields.pitch + one.rows[: ROW_BITS + 1]
         logits_fit = ~self._compares(one) | (behind <= self.words)
-        return rows_fit & logits_fit & (fields.to < self.planes)
+        return logits_fit & (fields.to < self.planes)
 
     def _compares(self, one: Any) -> Value:
         fields = fields_of(one.word, "decide")

@@ -130,9 +130,12 @@ class Bench:
         done = await self.get(context, self.unit.done)
         self.cycles.append(self._now - begun)
         assert done.index == index
+        written, failed = np.zeros(0, bool), False
         try:
-            written = getattr(self.golden, one.name)(one)["plane"]
-            failed = one["to"] >= self.config.memory.planes
+            # As the interpreter does: an instruction whose plane is empty does nothing.
+            if not one["plane"] or len(self.state.selected(one["plane"])):
+                failed = one["to"] >= self.config.memory.planes
+                written = getattr(self.golden, one.name)(one)["plane"]
         except MachineError:
             failed = True
         assert done.error == failed, (one, rows)
@@ -190,10 +193,12 @@ def test_random_instructions_write_the_golden_planes(config: Config, stall: floa
             rows = int(rng.integers(0, bench.tile + 2))
             position = int(rng.integers(0, 40)) << int(rng.integers(0, 20))
             to = int(rng.integers(1, min(PLANES, config.memory.planes + 1)))
-            one = Instruction("select", {"to": to})
+            plane = int(rng.integers(0, config.memory.planes)) * int(rng.integers(0, 2))
+            one = Instruction("select", {"to": to, "plane": plane})
             if rng.integers(0, 5):
                 one = decide(
                     to=to,
+                    plane=plane,
                     logits=int(rng.integers(0, words - bench.tile)),
                     pitch=int(rng.integers(1, 2 * bench.tile)),
                     mode=int(rng.choice([0, 0, 0, 1, 2])),
