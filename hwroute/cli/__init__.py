@@ -20,7 +20,7 @@ COMMANDS = {
     ),
     "compile": Entry(
         "hwroute.cli.compile:compile_",
-        "Compile a model to the overlay's program; no weights are needed.",
+        "Compile a model to the overlay's program; no weights are needed but for --image.",
     ),
     "asm": Entry(
         "hwroute.cli.asm:asm", "Assemble a LISTING, as disasm writes it, to a program file."

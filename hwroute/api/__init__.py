@@ -1,0 +1,31 @@
+"""The Python API: load, import, compile, assemble, generate, evaluate, simulate, compare.
+
+The command line is a thin layer over these functions.
+"""
+
+from hwroute.api.models import encode, import_model, load
+from hwroute.api.programs import (
+    assemble,
+    compile_model,
+    disassemble,
+    draw_scratchpad,
+    make_image,
+)
+from hwroute.api.runs import Executor, Generated, compare, evaluate, generate, simulate
+
+__all__ = [
+    "Executor",
+    "Generated",
+    "assemble",
+    "compare",
+    "compile_model",
+    "disassemble",
+    "draw_scratchpad",
+    "encode",
+    "evaluate",
+    "generate",
+    "import_model",
+    "load",
+    "make_image",
+    "simulate",
+]
