@@ -100,7 +100,8 @@ class Argmax(wiring.Component):
 
     def _choose(self, m: Module, en: Value, keys: list[Signal], able: list[Signal]) -> Choice:
         """Stages 2 to 4: choose the least key, the lowest number of equal ones."""
-        level = [Choice(one, Const(0, 0), key) for one, key in zip(able, keys, strict=True)]
+        bits = range(self.elements)
+        level = [Choice(able[index], Const(index, bits), keys[index]) for index in bits]
         for stage in range(2, ARGMAX_CYCLES):
             name = f"stage_{stage}"
             groups = [level[start : start + FAN_IN] for start in range(0, len(level), FAN_IN)]
@@ -111,11 +112,13 @@ class Argmax(wiring.Component):
         return level[0]
 
     def _best(self, m: Module, en: Value, group: list[Choice], name: str) -> Choice:
-        choice = least(m, Cat(one.any for one in group), [one.key for one in group], name)
-        number = Cat(Array(one.number for one in group)[choice.number], choice.number)
+        choice = group[0]
+        if len(group) > 1:
+            choice = least(m, Cat(one.any for one in group), [one.key for one in group], name)
+            choice = choice._replace(number=Array(one.number for one in group)[choice.number])
         return Choice(
             register(m, en, choice.any, f"{name}_any_held"),
-            register(m, en, number, f"{name}_number_held"),
+            register(m, en, choice.number, f"{name}_number_held"),
             register(m, en, choice.key, f"{name}_key_held"),
         )
 

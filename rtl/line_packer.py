@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -78,7 +78,13 @@ class LinePacker(wiring.Component):
         results = register(m, en, results, "rotated_low")
         results = self._rotate(results, register(m, en, place[half:], "place_high"), half)
         results = register(m, en, results, "rotated_high")
-        fields = {"place": place, "end": end, "begins": i.first | i.whole, "last": i.last}
+        # As wide as the end, so that the last lane's comparison is one.
+        fields = {
+            "place": Cat(place, Const(0, 1)),
+            "end": end,
+            "begins": i.first | i.whole,
+            "last": i.last,
+        }
         control = {name: delay(m, en, value, 2, name) for name, value in fields.items()}
         self._merge(m, rotated, data.ArrayLayout(HALF_RESULT, self.lanes)(results), control)
         return m

@@ -92,8 +92,6 @@ class VectorPair(wiring.Component):
         m.d.comb += [
             first.a.eq(self._first_factor(0, silu.reciprocal, steps[0].y[0])),
             first.b.eq(steps[0].x[0]),
-            second.a.eq(first.o),
-            second.b.eq(half_to_float(y[0])),
         ]
         with m.Switch(self.operation[1]):
             with m.Case(VectorOperation.ROTATE):
@@ -103,11 +101,13 @@ class VectorPair(wiring.Component):
                     second.b.eq(half_to_float(y[1] ^ 0x8000)),
                 ]
             with m.Case(VectorOperation.SWIGLU):
-                m.d.comb += second.b.eq(power)
+                m.d.comb += [second.a.eq(first.o), second.b.eq(power)]
             with m.Case(VectorOperation.RESIDUAL):
                 m.d.comb += [second.a.eq(half_to_float(y[0])), second.b.eq(FLOAT_ONE)]
             with m.Case(VectorOperation.DIVIDE):
                 m.d.comb += [second.a.eq(Value.cast(x)), second.b.eq(self.scale[1])]
+            with m.Default():
+                m.d.comb += [second.a.eq(first.o), second.b.eq(half_to_float(y[0]))]
         result = self._finish(m, first, second, self.operation[2], "even")
         # The odd lane is a multiplication behind.
         m.d.comb += self.o[0].eq(delay(m, self.en, result, FLOAT_MULTIPLY_CYCLES, "even"))
@@ -121,16 +121,16 @@ class VectorPair(wiring.Component):
         m.d.comb += [
             first.a.eq(self._first_factor(1, FLOAT_ONE, steps[1].y[0])),
             first.b.eq(steps[1].x[1]),
-            second.a.eq(first.o),
-            second.b.eq(y[1]),
         ]
         with m.Switch(self.operation[2]):
             with m.Case(VectorOperation.ROTATE):
-                m.d.comb += second.a.eq(half_to_float(x[0]))
+                m.d.comb += [second.a.eq(half_to_float(x[0])), second.b.eq(y[1])]
             with m.Case(VectorOperation.SWIGLU):
                 m.d.comb += [second.a.eq(silu), second.b.eq(x[1])]
             with m.Case(VectorOperation.RESIDUAL):
                 m.d.comb += [second.a.eq(half_to_float(y[1])), second.b.eq(HALF_ONE)]
+            with m.Default():
+                m.d.comb += [second.a.eq(first.o), second.b.eq(y[1])]
         m.d.comb += self.o[1].eq(self._finish(m, first, second, self.operation[3], "odd"))
 
     def _first_factor(self, step: int, silu: Any, cosine: Value) -> Value:
