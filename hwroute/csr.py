@@ -12,7 +12,7 @@ from hwroute.isa.fields import QUEUED
 from hwroute.isa.parts import TARGET
 
 CONTROL = 0x00
-"""Bit 0 start (set by the host, cleared when a run ends), 1 done (cleared by a read), 2 idle,
+"""Bit 0 start (set by the host, cleared at the end of a run), 1 done (cleared by a read), 2 idle,
 3 ready (as done)."""
 GLOBAL_INTERRUPT = 0x04
 """Bit 0 lets interrupts out."""
@@ -26,7 +26,8 @@ COUNTERS = 0x100
 ADDRESS_BITS = 12
 """Of a byte address: the size of the kernel's control interface."""
 PITCH = 8
-"""Bytes from a register to the next. Reading the low word keeps the high one for a later read."""
+"""Bytes from a register to the next. One of more than 32 bits has two words; reading the low one
+keeps the high one of the same cycle for a later read."""
 COUNTER_BITS = 48
 """A counter wraps after 14 days at 225 MHz."""
 
@@ -106,7 +107,7 @@ _ARGUMENTS = (
     ("timeout", 32, "cycles without any progress that end a run; 0 for none"),
 )
 _STATUS = (
-    ("error", Kind.STATUS, 4, "why the last run ended (`Error`), 0 at a halt or while it runs"),
+    ("error", Kind.STATUS, 4, "why the last run ended (`Error`), 0 at a halt"),
     ("error_unit", Kind.STATUS, 3, "unit of the error: 0 the sequencer, else 1 + bit of the unit"),
     ("error_index", Kind.STATUS, TARGET.bits, "index of the instruction at fault"),
     ("overflowed", Kind.FLAG, 1, "whether a conversion to FP16 saturated"),

@@ -50,6 +50,8 @@ DRAIN_CYCLES = 1
 """From the end of the last instruction to the start of a control instruction that waits for it."""
 DEADLOCK_CYCLES = 3
 """From the end of the last instruction to the end of the run."""
+CSR_WRITE_CYCLES = 1
+CSR_READ_CYCLES = 2
 
 
 def sequencer_branch_cycles(memory: int) -> int:

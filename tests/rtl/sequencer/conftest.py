@@ -1,12 +1,13 @@
 """A sequencer in Amaranth's simulator between an instruction memory and units that only wait."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
 import pytest
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from hwroute.csr import ARGUMENT_BITS, Error
@@ -88,11 +89,6 @@ class Effects:
         """Return the new value of the register ``token``, if there is one."""
         return None
 
-    def plane_any(self, rows: int) -> int:
-        """Return what the planes hold below `rows`, a bit each."""
-        held = [rows > 0, *(any(plane[:rows]) for plane in self.planes[1:])]
-        return sum(bit << plane for plane, bit in enumerate(held))
-
 
 class SequencerBench:
     """A sequencer that keeps its state from run to run."""
@@ -139,8 +135,7 @@ class Job:
     """A run.
 
     failing: indices of instructions that end with an error. hanging: index of an instruction ->
-    cycles that it takes. silent: requests
-    after which the memory does not answer.
+    cycles that it takes. silent: whether the memory does not answer.
     """
 
     words: list[int]
@@ -149,7 +144,7 @@ class Job:
     effects: Effects = field(default_factory=Effects)
     failing: set[int] = field(default_factory=set)
     hanging: dict[int, int] = field(default_factory=dict)
-    silent: int = 1 << 30
+    silent: bool = False
     limit: int = 20_000
     arguments: dict[str, int]
 
@@ -166,6 +161,27 @@ class Ports:
             unit: deque() for unit in QUEUED
         }
         """Cycle in which each instruction can end, and whose it is."""
+        self.driven: dict[int, Any] = {}
+        self.waiting: dict[int, int] = {}
+        """Payload of each stream that waits for `ready`."""
+
+    def _set(self, context: Any, signal: Any, value: Any) -> None:
+        """Drive an input, which costs time only where it changes."""
+        if self.driven.get(id(signal)) != value:
+            self.driven[id(signal)] = value
+            context.set(signal, value)
+
+    def _taken(self, context: Any, port: Any, ready: bool) -> bool:
+        """Return whether a payload is taken; one that was not before must still be there."""
+        self._set(context, port.ready, ready)
+        valid, kept = context.get(port.valid), self.waiting.pop(id(port), None)
+        if valid and not (ready and kept is None):
+            payload = context.get(Value.cast(port.payload))
+            assert kept in (None, payload)
+            if not ready:
+                self.waiting[id(port)] = payload
+        assert valid or kept is None
+        return bool(valid and ready)
 
     async def run(self, context: Any, job: Job) -> Outcome:
         dut = self.dut
@@ -175,7 +191,7 @@ class Ports:
         started = self.cycle
         executed: list[Executed] = []
         fetched: list[tuple[int, int]] = []
-        events: dict[str, int] = {}
+        counts: Counter[int] = Counter()
         finished = False
         while not finished:
             assert self.cycle - started < job.limit, "a run must end"
@@ -183,15 +199,15 @@ class Ports:
             for unit in QUEUED:
                 self._unit(context, job, unit, executed)
             finished = bool(context.get(dut.finished))
-            plane_any = job.effects.plane_any(context.get(dut.rows))
-            bits = context.get(dut.events.as_value())
-            for place, (name, _) in enumerate(dut.events.shape()):
-                events[name] = events.get(name, 0) + (bits >> place & 1)
+            rows = context.get(dut.rows)
+            held = [rows > 0, *(any(plane[:rows]) for plane in job.effects.planes[1:])]
+            counts[context.get(dut.events.as_value())] += 1
             await context.tick()
             self.cycle += 1
-            context.set(dut.start, 0)
+            self._set(context, dut.start, 0)
             # The planes come a cycle late.
-            context.set(dut.plane_any, plane_any)
+            self._set(context, dut.plane_any, sum(bit << plane for plane, bit in enumerate(held)))
+        self.driven.clear()
         return Outcome(
             error=Error(context.get(dut.error.code)),
             unit=context.get(dut.error.unit),
@@ -200,42 +216,41 @@ class Ports:
             started=started,
             ended=self.cycle,
             fetched=fetched,
-            events=events,
+            events={
+                name: sum(count for bits, count in counts.items() if bits >> place & 1)
+                for place, (name, _) in enumerate(dut.events.shape())
+            },
         )
 
     def _memory(self, context: Any, job: Job, fetched: list[tuple[int, int]]) -> None:
         dut, random = self.dut, job.random
-        ready = random.random() >= job.chances.idle
-        context.set(dut.requests.ready, ready)
-        if ready and context.get(dut.requests.valid):
+        if self._taken(context, dut.requests, random.random() >= job.chances.idle):
             index = context.get(dut.requests.payload)
             assert index < len(job.words), "no word behind the program is asked for"
             fetched.append((self.cycle, index))
             self.asked.append((self.cycle + random.randint(*job.chances.memory), job.words[index]))
-        comes = bool(self.asked) and self.asked[0][0] <= self.cycle and len(fetched) < job.silent
-        context.set(dut.words.valid, comes)
+        comes = bool(self.asked) and self.asked[0][0] <= self.cycle and not job.silent
+        self._set(context, dut.words.valid, int(comes))
         if comes:
             context.set(dut.words.payload.as_value(), self.asked.popleft()[1])
 
     def _unit(self, context: Any, job: Job, unit: Unit, executed: list[Executed]) -> None:
-        working, random, name = self.working[unit], job.random, unit.name.lower()
-        issue, done = getattr(self.dut, f"issue_{name}"), getattr(self.dut, f"done_{name}")
+        dut, working, random, name = self.dut, self.working[unit], job.random, unit.name.lower()
+        issue, done = getattr(dut, f"issue_{name}"), getattr(dut, f"done_{name}")
         ends = bool(working) and working[0][0] <= self.cycle
-        context.set(done.valid, ends)
-        if unit is Unit.NPE:
-            context.set(self.dut.token_valid, 0)
+        self._set(context, done.valid, int(ends))
+        token = None
         if ends:
             _, one, owner = working.popleft()
             one.end = self.cycle
             error = one.index in owner.failing
             context.set(done.payload, {"error": error, "index": one.index})
             token = owner.effects.end(one, decode(owner.words[one.index]))
-            if token is not None:
-                context.set(self.dut.token_valid, 1)
-                context.set(self.dut.token, token)
+        if unit is Unit.NPE:
+            self._set(context, dut.token_valid, int(token is not None))
+            self._set(context, dut.token, token or 0)
         ready = len(working) < job.chances.flight and random.random() >= job.chances.idle
-        context.set(issue.ready, ready)
-        if ready and context.get(issue.valid):
+        if self._taken(context, issue, ready):
             payload = context.get(issue.payload)
             numbers = {name: payload[name] for name in ("index", "position", "rows", "value")}
             assert payload.word.as_value().value == job.words[numbers["index"]]

@@ -118,7 +118,7 @@ BAD: dict[str, tuple[list[int], dict[str, Any], Error, int, int]] = {
         1 + Unit.NPE,
         2,
     ),
-    "silent": ([*ALL, HALT], {"silent": 0, "timeout": 100}, Error.TIMEOUT, 0, 0),
+    "silent": ([*ALL, HALT], {"silent": True, "timeout": 100}, Error.TIMEOUT, 0, 0),
 }
 
 

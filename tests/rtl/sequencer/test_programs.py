@@ -48,10 +48,6 @@ class Changes:
             self.planes[instruction["to"]] = [random.random() < chance for _ in range(TILE)]
         return random.choice([0, 3, 0xFFFFFFFF]) if instruction.name == "argmax" else None
 
-    def plane_any(self, rows: int) -> int:
-        held = [rows > 0, *(any(plane[:rows]) for plane in self.planes[1:])]
-        return sum(bit << plane for plane, bit in enumerate(held))
-
 
 class Oracle(Interpreter):
     """The interpreter's sequencer alone: units do nothing but what `Changes` says."""
