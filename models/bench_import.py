@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
 import numpy as np
 
+from hwroute import provenance
 from hwroute.checkpoint import matrix_shapes, vector_shapes
 from hwroute.hf_config import shape_to_hf
 from hwroute.models.folder_config import CONFIG
@@ -27,6 +28,16 @@ from hwroute.models.tensor_file import row_blocks
 from hwroute.shape import ModelShape
 
 KIB, GIB = 1 << 10, 1 << 30
+
+
+PAGE = """# Importing a model of Llama-2-7B's shape
+
+Written by `python -m hwroute.models.bench_import --layers {layers} --out docs/results`. A Hugging
+Face checkpoint with random float16 weights, {layers} layers, becomes a model folder with float16
+and INT4 weights (rounded to nearest), in one process.
+
+{line}.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,20 +122,31 @@ def _import_and_report(folder: Path) -> None:
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="Where the checkpoint is made, and deleted again.  [default: the system's]",
 )
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write import.md and import.json into this folder.",
+)
 @click.option("--child", type=click.Path(path_type=Path), hidden=True)
-def main(layers: int, folder: Path | None, child: Path | None) -> None:
+def main(layers: int, folder: Path | None, out: Path | None, child: Path | None) -> None:
     """Import a random checkpoint and print its size, time and peak memory."""
     if child is not None:
         _import_and_report(child)
         return
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         found = measure(replace(model_shape("llama2-7b"), layers=layers), Path(scratch))
-    click.echo(
+    line = (
         f"{found.weights / 1e9:.2f} G weights, {found.source_bytes / GIB:.2f} GiB to "
         f"{found.result_bytes / GIB:.2f} GiB: {found.seconds:.1f} s, "
         f"{found.weights / found.seconds / 1e6:.1f} M weights/s, peak memory "
         f"{found.peak_bytes / GIB:.2f} GiB"
     )
+    click.echo(line)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        record = asdict(found) | {"provenance": provenance.collect(command=sys.argv, seed=1)}
+        (out / "import.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (out / "import.md").write_text(PAGE.format(layers=layers, line=line), encoding="utf-8")
 
 
 if __name__ == "__main__":

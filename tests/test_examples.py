@@ -57,3 +57,13 @@ def test_read_trace_shows_who_skipped_and_the_bits_of_an_operation(tmp_path: Pat
     )
     assert len(rows[1].split(",")) + skipped == len("First Citizen:")
     assert re.search(r"\[0, 0\]  0x[0-9a-f]{4} = -?\d", shown)
+
+
+def test_import_checkpoint_runs_what_it_imported(tmp_path: Path) -> None:
+    shown = output_of("import_checkpoint.py", tmp_path)
+    files = re.findall(r"^  (\S+) +\d+ bytes$", shown, re.MULTILINE)
+    assert files == ["config.json", "int4.safetensors", "model.safetensors", "routing.toml"]
+    tokens = [re.findall(r"\d+", line) for line in re.findall(r"\[([\d, ]+)\]", shown)]
+    # The first token is clear enough for the rounding of the weights.
+    assert [len(line) for line in tokens] == [8, 8]
+    assert tokens[0][0] == tokens[1][0]
