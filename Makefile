@@ -69,11 +69,13 @@ test-cpp: setup ## tests that build a simulator with the C++ compiler
 test-slow: setup ## full geometry and exhaustive tests
 	$(BIN)/pytest -m slow
 
-bench: setup ## speeds of the golden model, nothing passes or fails
+bench: setup ## speeds of the golden model and of an import, nothing passes or fails
 	$(BIN)/python -m hwroute.models.bench
+	$(BIN)/python -m hwroute.models.bench_import
 
-results: setup ## rewrite docs/results: the model's quality, the numerics study
+results: setup ## rewrite docs/results: the model's quality, what rounding costs, the numerics study
 	$(BIN)/python -m hwroute.models.quality --out docs/results
+	$(BIN)/python -m hwroute.models.importing.results --out docs/results
 	$(BIN)/python -m hwroute.models.study --out docs/results
 
 verilog: setup ## Verilog of every unit at demo size, in build/verilog
