@@ -109,6 +109,7 @@ class ControlExecutor(wiring.Component):
             ended.eq(self.enable & (self.index >= self.arguments.length)),
             self.starved.eq(self.enable & ~self.i.valid & ~ended),
             self.i.ready.eq(self.executed | (queued & self.o.ready)),
+            self.error.unit.eq(0),
             self.error.index.eq(self.index),
         ]
         with m.If(self.i.valid & self.i.ready):

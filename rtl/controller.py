@@ -29,7 +29,7 @@ class Controller(wiring.Component):
 
     Members
     -------
-    aw, w, b, ar, r, interrupt
+    aw, w, b, ar, r, irq
         Of `ControlRegisters`; so is every flag and counter but those of `SEQUENCER_COUNTERS`.
     requests, words, issue_dma, ..., done_dma, ..., plane_any, token_valid, token, rows
         Of `Sequencer`.

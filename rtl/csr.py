@@ -36,8 +36,8 @@ class ControlRegisters(wiring.Component):
     -------
     aw, w, b, ar, r
         Channels of AXI4-Lite: streams of byte addresses, `WRITE`, `Response`, addresses, `READ`.
-    interrupt
-        As a Vitis kernel has it.
+    irq
+        What a Vitis kernel calls ``interrupt``.
     start, idle, finished
         Of the sequencer.
     prompt, ...
@@ -57,7 +57,7 @@ class ControlRegisters(wiring.Component):
             "b": Out(stream.Signature(Response)),
             "ar": In(stream.Signature(csr.ADDRESS_BITS)),
             "r": Out(stream.Signature(READ)),
-            "interrupt": Out(1),
+            "irq": Out(1),
             "start": Out(1),
             "idle": In(1),
             "finished": In(1),
@@ -111,7 +111,7 @@ class ControlRegisters(wiring.Component):
         enabled, raised, lets_out = Signal(2), Signal(2), Signal()
         m.d.comb += [
             self.start.eq(begun & self.idle),
-            self.interrupt.eq(lets_out & raised.any()),
+            self.irq.eq(lets_out & raised.any()),
         ]
         with m.If(_hits(update, csr.CONTROL) & (update.bits & update.mask)[0]):
             m.d.sync += begun.eq(1)

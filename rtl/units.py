@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 
 from hwroute.config import Config
 from hwroute.rtl.array import PEArray
+from hwroute.rtl.controller import Controller
 from hwroute.rtl.decoder import Decoder
 from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.rtl.kv_read_path import KVReadPath
@@ -18,6 +19,7 @@ from hwroute.rtl.statistics_memory import StatisticsMemory
 from hwroute.rtl.tile_router import TileRouter
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
+    "controller": Controller,
     "decoder": lambda _config: Decoder(),
     "scratchpad": lambda config: Scratchpad(config.memory),
     "statistics": lambda config: StatisticsMemory(config.memory),

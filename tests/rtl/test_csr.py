@@ -223,12 +223,12 @@ def test_interrupts_are_enabled_raised_and_toggled() -> None:
             assert await host.read(csr.INTERRUPT_ENABLE) == enabled
             await end()
             assert await host.read(csr.INTERRUPT_STATUS) == enabled
-            assert not context.get(dut.interrupt)
+            assert not context.get(dut.irq)
             await host.write(csr.GLOBAL_INTERRUPT, 1)
             assert await host.read(csr.GLOBAL_INTERRUPT) == 1
-            assert context.get(dut.interrupt)
+            assert context.get(dut.irq)
             await host.write(csr.INTERRUPT_STATUS, enabled)
-            assert not context.get(dut.interrupt)
+            assert not context.get(dut.irq)
             await host.write(csr.GLOBAL_INTERRUPT, 0)
         assert await host.read(csr.CONTROL) & 0b1010 == 0b1010, "done and ready until they are read"
         assert await host.read(csr.CONTROL) & 0b1010 == 0
