@@ -37,27 +37,32 @@ class Error(IntEnum):
 
     NONE = 0
     OPCODE = 1
-    """No instruction has this opcode."""
     STRAY = 2
-    """A bit is set that belongs to no field."""
     RANGE = 3
-    """A field is out of its range, or a control instruction signals."""
     TARGET = 4
-    """The target is outside the program."""
     END = 5
-    """The program went on past its end."""
     LOOP = 6
-    """The count of a loop was 0."""
     ROWS = 7
-    """A branch on a plane while the register ``rows`` is 0 or above the argument ``tile``."""
     UNIT = 8
-    """A unit could not do an instruction."""
     TOKENS = 9
-    """More tokens waited than a counter holds."""
     DEADLOCK = 10
-    """Units and sequencer wait for tokens that no instruction at work gives."""
     TIMEOUT = 11
-    """Nothing went on for as many cycles as the argument ``timeout`` says."""
+
+
+ERROR_MEANING: Mapping[Error, str] = {
+    Error.NONE: "the run came to its halt",
+    Error.OPCODE: "no instruction has this opcode",
+    Error.STRAY: "a bit is set that belongs to no field",
+    Error.RANGE: "a field is out of its range, or a control instruction signals",
+    Error.TARGET: "the target is outside the program",
+    Error.END: "the program went on past its end",
+    Error.LOOP: "the count of a loop was 0",
+    Error.ROWS: "a branch on a plane while the register ``rows`` is 0 or above ``tile``",
+    Error.UNIT: "a unit could not do an instruction",
+    Error.TOKENS: "more tokens waited than a counter holds",
+    Error.DEADLOCK: "everything waits for tokens that no instruction at work gives",
+    Error.TIMEOUT: "nothing went on for ``timeout`` cycles",
+}
 
 
 class Kind(Enum):
@@ -180,8 +185,11 @@ def _counters(config: Config) -> Iterator[tuple[str, int, str]]:
     # As many as ports serve in a cycle: banks of the history buffer, HBM ports.
     yield "kv_buffer_entries", 6, "KV entries read from the history buffer"
     yield "kv_hbm_entries", 6, "KV entries read from HBM"
-    beat = (config.kv.beat_bits // 8).bit_length()
-    for way in ("read", "written"):
-        yield f"ddr_bytes_{way}", 7, f"bytes {way} in DDR"
-        for port in range(config.kv.hbm_ports):
-            yield f"hbm{port}_bytes_{way}", beat, f"bytes {way} through HBM port {port}"
+    beat_bytes = config.kv.beat_bits // 8
+    for way in ("read from", "written to"):
+        yield f"ddr_bytes_{way.split()[0]}", 7, f"bytes {way} DDR"
+    # Last, for their number depends on the configuration.
+    for port in range(config.kv.hbm_ports):
+        for way in ("read from", "written to"):
+            name = f"hbm{port}_bytes_{way.split()[0]}"
+            yield name, beat_bytes.bit_length(), f"bytes {way} HBM {port}"

@@ -91,25 +91,6 @@ def simulate(dut: Any, bench: Bench, *, stall: float = 0.0, beside: tuple[Any, .
     simulator.run()
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_registers_have_names_and_places_of_their_own(name: str) -> None:
-    table = csr_table(PRESETS[name])
-    assert len({one.name for one in table}) == len(table)
-    offsets = [one.offset for one in table]
-    assert offsets == sorted(set(offsets))
-    assert all(offset % csr.PITCH == 0 for offset in offsets)
-    assert offsets[0] == csr.ARGUMENTS == 0x10
-    assert offsets[-1] + csr.PITCH <= 1 << csr.ADDRESS_BITS
-    assert all(one.doc and (one.kind is Kind.COUNTER) is bool(one.step_bits) for one in table)
-    assert sum(one.name.endswith("bytes_read") for one in table) == PRESETS[name].kv.hbm_ports + 1
-
-
-def test_too_many_counters_are_refused() -> None:
-    many = replace(DEMO.kv, hbm_ports=256, max_tokens=256)
-    with pytest.raises(ValueError, match="Registers must fit 4096 bytes, not 550 of them"):
-        csr_table(replace(DEMO, kv=many))
-
-
 def test_another_configuration_is_refused() -> None:
     config: Any = "demo"
     with pytest.raises(TypeError, match="Config must be a Config, not 'demo'"):

@@ -155,3 +155,33 @@ def test_an_error_has_its_index_and_the_next_run_is_clean(bench: Any, speed: str
         assert [put.value for put in puts] == registers, name
         assert len(right.executed) == len(registers) + 3 * (len(NAMES) + 1), name
         assert all(one.end < right.ended for one in right.executed), name
+
+
+def test_a_run_waits_for_what_an_earlier_one_left(bench: Any) -> None:
+    """An instruction that hangs; the next run gives up, the one behind it begins when it ends."""
+    sequencer = bench()
+    words = [*ALL, HALT]
+    hung, gives_up, begins = sequencer.run_all(
+        [
+            sequencer.job(words, hanging={2: 400}, timeout=50),
+            sequencer.job(words, timeout=50),
+            sequencer.job(words),
+        ]
+    )
+    for outcome in (hung, gives_up):
+        blamed = (outcome.error, outcome.unit, outcome.index)
+        assert blamed == (Error.TIMEOUT, 1 + Unit.NPE, 2)
+    assert not gives_up.executed
+    assert not gives_up.fetched
+    assert begins.error is Error.NONE
+    left = next(one for one in hung.executed if one.index == 2)
+    assert begins.executed[0].start > left.end > begins.started
+
+
+def test_nothing_starts_after_an_error(bench: Any) -> None:
+    """What the unit was offered by then ends, and nothing else is offered."""
+    words = [of(Unit.KV)] * 8 + [HALT]
+    outcome = bench().run(words, failing={0}, chances=bench.chances(work=(30, 30), flight=1))
+    assert (outcome.error, outcome.unit, outcome.index) == (Error.UNIT, 1 + Unit.KV, 0)
+    assert [one.index for one in outcome.executed] == [0, 1, 2]
+    assert outcome.executed[-1].end == outcome.ended - 2
