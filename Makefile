@@ -17,10 +17,10 @@ export OPENBLAS_NUM_THREADS := 1
 .DELETE_ON_ERROR:
 # `make test` ends with the summary of its tests, also under -j.
 .NOTPARALLEL:
-.PHONY: help setup sim test lint test-fast test-cpp test-slow bench results verilog clean
+.PHONY: help setup sim test lint test-fast test-cpp test-slow record-slow bench results verilog clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## make .venv with everything that hwroute and its tests need
 
@@ -69,14 +69,18 @@ test-cpp: setup ## tests that build a simulator with the C++ compiler
 test-slow: setup ## full geometry and exhaustive tests
 	$(BIN)/pytest -m slow
 
+record-slow: setup ## the same, and write what came of them into docs/results
+	$(BIN)/python tests/record_slow.py --out docs/results
+
 bench: setup ## speeds of the golden model and of an import, nothing passes or fails
 	$(BIN)/python -m hwroute.models.bench
 	$(BIN)/python -m hwroute.models.bench_import
 
-results: setup ## rewrite docs/results: the model's quality, what rounding costs, the numerics study
+results: setup ## rewrite docs/results: quality, what rounding costs, the numerics study, speeds
 	$(BIN)/python -m hwroute.models.quality --out docs/results
 	$(BIN)/python -m hwroute.models.importing.results --out docs/results
 	$(BIN)/python -m hwroute.models.study --out docs/results
+	$(BIN)/python -m hwroute.models.bench --out docs/results
 
 verilog: setup ## Verilog of every unit at demo size, in build/verilog
 	$(BIN)/hwroute verilog --output build/verilog --config demo

@@ -34,6 +34,14 @@ from hwroute.program import Program
 
 PROMPT, GENERATED, EVALUATED = 14, 128, 4 * 256
 """Tokens."""
+PAGE = """# Speeds
+
+Written by `python -m hwroute.models.bench --runs {runs} --out docs/results`; nothing passes or
+fails. Median, smallest and largest of {runs} runs; of rates more is asked, of times less.
+
+| what | unit | median | smallest | largest | asked |
+| --- | --- | ---: | ---: | ---: | ---: |
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +167,21 @@ def _compiler_speeds(runs: int) -> list[Speed]:
     ]
 
 
+def _table(found: list[Speed], runs: int) -> str:
+    rows = [
+        f"| {speed.name} | {speed.unit} | {speed.median:.2f} | {speed.smallest:.2f} | "
+        f"{speed.largest:.2f} | {speed.asked:g} |"
+        for speed in found
+    ]
+    return PAGE.format(runs=runs) + "\n".join(rows) + "\n"
+
+
 @click.command()
 @click.option("--runs", default=5, show_default=True, help="Runs of each figure.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write them as JSON."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write bench.md and bench.json into this folder.",
 )
 def main(runs: int, out: Path | None) -> None:
     """Measure speeds of golden model, interpreter and compiler."""
@@ -177,7 +196,9 @@ def main(runs: int, out: Path | None) -> None:
             "speeds": [asdict(speed) for speed in found],
             "provenance": provenance.collect(command=sys.argv, seed=1),
         }
-        out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (out / "bench.md").write_text(_table(found, runs), encoding="utf-8")
 
 
 if __name__ == "__main__":
