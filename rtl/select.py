@@ -61,7 +61,8 @@ def least(m: Module, able: Value, keys: Sequence[Value], name: str) -> Choice:
 def _better(m: Module, low: Choice, high: Choice, name: str) -> Choice:
     """Return the better of two choices of equal depth; its number gains one bit.
 
-    Signals name the parts: an expression that is used twice is written twice.
+    Signals name the parts: an expression that is used twice is written twice. Numbers of the first
+    level and keys of `lowest_set` have no bits, for which Verilog has no signal.
     """
 
     def named(value: Any, part: str) -> Signal:
@@ -70,9 +71,11 @@ def _better(m: Module, low: Choice, high: Choice, name: str) -> Choice:
         m.d.comb += signal.eq(value)
         return signal
 
-    take_high = named(high.any & (~low.any | (high.key < low.key)), "high")
+    less = high.key < low.key if len(low.key) else Const(0)
+    take_high = named(high.any & (~low.any | less), "high")
+    number = Mux(take_high, high.number, low.number) if len(low.number) else Const(0, 0)
     return Choice(
         named(low.any | high.any, "any"),
-        named(Cat(Mux(take_high, high.number, low.number), take_high), "number"),
-        named(Mux(take_high, high.key, low.key), "key"),
+        named(Cat(number, take_high), "number"),
+        named(Mux(take_high, high.key, low.key), "key") if len(low.key) else low.key,
     )
