@@ -48,8 +48,11 @@ def compile_model(
 
 def _shape_of(model: str) -> tuple[ModelShape, RoutingPolicy, str]:
     """Return shape, policy and name of a model, with or without weights."""
-    if model in shape_names() or Path(model).is_file():
-        return model_shape(model), named_policy(SHAPE_POLICY), Path(model).name
+    if model in shape_names():
+        return model_shape(model), named_policy(SHAPE_POLICY), model
+    if Path(model).is_file():
+        # Every config.json has the same name; its folder says which one it is.
+        return model_shape(model), named_policy(SHAPE_POLICY), Path(model).resolve().parent.name
     folder = load(model)
     return folder.shape, folder.policy, folder.name
 

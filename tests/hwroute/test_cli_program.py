@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 
 from hwroute import api
 from hwroute.cli import main
+from hwroute.config import PRESETS
 from hwroute.errors import InputError
 from hwroute.isa.assembly import from_text
 from hwroute.models.image import Image
 from hwroute.models.interpreter import Interpreter
-from hwroute.models.library import named_policy, shape_names
+from hwroute.models.library import SHAPES, named_policy, shape_names
 from hwroute.program import Program
 
 WIDE = 'base = "u280"\n[kv]\nmax_layers = 40\n'
@@ -85,6 +86,17 @@ def test_every_shape_compiles_and_survives_its_listing(tmp_path: Path, name: str
     program = Program.load(tmp_path / "p")
     assert (program.model, program.policy) == (name, "skipgpt")
     assert from_text(api.disassemble(program)) == program
+
+
+def test_a_config_json_compiles_under_its_folders_name(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = (SHAPES / "tinyllama-1.1b.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    ours = api.compile_model(str(folder / "config.json"), config=PRESETS["u280"], context=64)
+    shipped = api.compile_model("tinyllama-1.1b", config=PRESETS["u280"], context=64)
+    assert (ours.model, shipped.model) == ("mine", "tinyllama-1.1b")
+    assert ours.hash == shipped.hash
 
 
 def test_the_api_takes_a_policy_object() -> None:
