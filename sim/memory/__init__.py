@@ -1,0 +1,1 @@
+"""Memories of a device, as the performance model times them."""
