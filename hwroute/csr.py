@@ -180,8 +180,7 @@ def _counters(config: Config) -> Iterator[tuple[str, int, str]]:
         yield name, 1, doc
     for kind in ("attention", "ffn"):
         for what in ("executed", "skipped"):
-            # A tile has at most 256 tokens.
-            yield f"{kind}_tokens_{what}", 9, f"tokens that {what} an {kind} sub-layer"
+            yield f"{kind}_tokens_{what}", 1, f"tokens that {what} an {kind} sub-layer"
     # As many as ports serve in a cycle: banks of the history buffer, HBM ports.
     yield "kv_buffer_entries", 6, "KV entries read from the history buffer"
     yield "kv_hbm_entries", 6, "KV entries read from HBM"

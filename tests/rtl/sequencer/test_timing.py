@@ -94,6 +94,22 @@ def test_tokens_drains_and_dead_locks_take_their_cycles(bench: Any) -> None:
     assert stuck.ended - 1 - stuck.executed[0].end == timing.DEADLOCK_CYCLES
 
 
+def test_a_branch_takes_no_longer_with_a_full_prefetch(bench: Any) -> None:
+    """While the sequencer waits for a unit, words are fetched up to the last place."""
+    sync = Instruction("sync", {"wait": unit_mask([Unit.DMA])}).encode()
+    jump = Instruction("jump", {"target": 20}).encode()
+    words = [load(), sync, jump, *[HALT] * 17, order(), HALT]
+    outcome = bench().run(words, chances=bench.chances(work=(60, 60)))
+    giver, taker = outcome.executed
+    begins = giver.end + timing.DRAIN_CYCLES + timing.CONTROL_CYCLES
+    branch = timing.sequencer_branch_cycles(1)
+    assert taker.start == begins + branch + timing.UNIT_QUEUE_CYCLES
+    prefetch = SequencerConfig().prefetch
+    ahead = [index for cycle, index in outcome.fetched if cycle < giver.end]
+    assert ahead == [*range(len(ahead))]
+    assert len(ahead) == 2 + prefetch
+
+
 def test_a_timeout_counts_cycles_without_progress(bench: Any) -> None:
     sequencer = bench()
     quick = sequencer.job([load()] * 300 + [HALT], timeout=20)
