@@ -179,6 +179,39 @@ def array_cycles(*, aligned: bool) -> int:
     return array_column_cycles(aligned=aligned) + convert + accumulate + ARRAY_OUTPUT_CYCLES
 
 
+# NPE of the machine: hwroute.rtl.npe_unit. One instruction after the other.
+
+NPE_CONTROL_CYCLES = 15
+"""Of an instruction besides its lines and their way: rows, places, the last write."""
+
+
+def npe_cycles(lines: int) -> int:
+    """Return the cycles from an instruction to its end, for `lines` lines of x in all its rows.
+
+    One more where operands begin in the same bank of the scratchpad.
+    """
+    return NPE_CONTROL_CYCLES + lines + SCRATCHPAD_READ_CYCLES + VECTOR_CYCLES
+
+
+def npe_reduce_cycles(rows: int, lines: int, values: int) -> int:
+    """Return the cycles from a reduction to its end: `lines` of a row, `values` sums of a row.
+
+    Each row but those of the last group must have at least as many lines as take its sums away,
+    `values` + 1.
+    """
+    groups = (rows - 1) // ROW_SLOTS
+    last = rows - ROW_SLOTS * groups
+    tiles = ROW_SLOTS * groups * lines + (lines - 1) * max(last, ROW_PERIOD_CYCLES) + 1
+    away = last * (values + 1)
+    return NPE_CONTROL_CYCLES + SCRATCHPAD_READ_CYCLES + tiles + FUSED_CYCLES + away
+
+
+# matmul on the array: hwroute.rtl.matmul.
+
+MATMUL_SEGMENT_CYCLES = 3 + FLOAT_ADD_CYCLES + FLOAT_TO_HALF_CYCLES + 2
+"""Outputs of a row: biases to their places, addition, conversion, results to theirs."""
+
+
 # KV scheduler and history buffer: hwroute.rtl.kv_scheduler, hwroute.rtl.kv_buffer. A request's
 # cycles run from the acceptance of the one before to its own.
 
@@ -230,3 +263,31 @@ MEMORY_ANSWER_CYCLES = 1
 HBM_READ_CYCLES = 8
 """Of an HBM port at twice the machine's clock, in cycles of the machine: from a request to its
 first beat, besides the memory's latency; two synchronisers and both engines."""
+
+
+# DMA unit: hwroute.rtl.dma.
+
+DMA_ROW_CYCLES = 2
+"""From row to row, where its lines do not take longer."""
+DMA_GATHER_ROW_CYCLES = 5
+DMA_PLACE_CYCLES = 3
+"""From a row to its addresses, checked."""
+DMA_LINE_PERIOD_CYCLES = 2
+"""A line is two beats of DDR."""
+DMA_LOAD_CYCLES = 15
+"""Of a load besides its lines and the latency of DDR."""
+DMA_STORE_CYCLES = 12
+"""Of a store besides its lines and the latencies of scratchpad and DDR."""
+
+
+def dma_load_cycles(lines: int, ddr: int) -> int:
+    """Return the cycles from a load to its end.
+
+    Of `lines` in all its rows, which the router lists a cycle after it is asked.
+    """
+    return DMA_LOAD_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + ddr
+
+
+def dma_store_cycles(lines: int, scratchpad: int, ddr: int) -> int:
+    """Return the cycles from a store to its end, like `dma_load_cycles`."""
+    return DMA_STORE_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + scratchpad + ddr

@@ -37,7 +37,8 @@ class DMA:
     def load(self, one: Instruction) -> Values:
         """DDR to scratchpad."""
         rows = self._moved_rows(one)
-        values = self.state.ddr[self._indexed(one, rows)].reshape(len(rows), -1)
+        lines = self.state.ddr[self._indexed(one, rows)]
+        values = lines.reshape(len(rows), one["lines"] * LINE_ELEMENTS)
         self.state.write(one, "to", rows, values)
         return {"to": values}
 
@@ -64,7 +65,8 @@ class DMA:
                 f"gather.ids must lead to token ids below {one['vocabulary']}, not {ids.max()}"
             )
         places = one["table"] + ids[:, None] * one["lines"] + np.arange(one["lines"])
-        values = state.ddr[state.ddr_lines(one, "table", places)].reshape(len(rows), -1)
+        lines = state.ddr[state.ddr_lines(one, "table", places)]
+        values = lines.reshape(len(rows), one["lines"] * LINE_ELEMENTS)
         state.write(one, "to", rows, values)
         return {"to": values}
 

@@ -177,7 +177,7 @@ class State:
     def read(self, one: Instruction, name: str, rows: Ints, lines: int, *, line: int = 0) -> Bits16:
         """Return a copy of FP16 rows [rows, lines * 64], from `line` of each row of `name` on."""
         places = self._lines(one, name, rows, lines, line)
-        return self.scratchpad[places].reshape(len(rows), -1).copy()
+        return self.scratchpad[places].reshape(len(rows), lines * LINE_ELEMENTS).copy()
 
     def write(
         self,

@@ -1,0 +1,263 @@
+"""A bench of the DMA unit among models of DDR, scratchpad and router."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hwroute.config import PRESETS, Config
+from hwroute.isa.fields import LINE_BYTES, Register
+from hwroute.isa.instruction import Instruction
+from hwroute.models.image import Image
+from hwroute.models.interpreter import moves
+from hwroute.models.interpreter.state import MachineError, State
+from hwroute.rtl.axi import DDR_PORT
+from hwroute.rtl.dma import DMA
+from hwroute.rtl.issue_layouts import DONE, ISSUED
+from hwroute.rtl.memory_port import MemoryPort
+from hwroute.rtl.row_list_layouts import ROW, RowListPort
+from hwroute.rtl.scratchpad_layouts import ReadPort, WritePort
+from hwroute.sim.axi_model import AxiMemory, MemoryTiming
+
+DEMO = PRESETS["demo"]
+CONFIG: Config = replace(
+    DEMO, memory=replace(DEMO.memory, ddr_bytes=64 << 10, scratchpad_bytes=32 << 10)
+)
+TILE = CONFIG.array.accumulator_rows
+DDR_LINES = CONFIG.memory.ddr_bytes // LINE_BYTES
+IDS, VOCABULARY = 8, 40
+"""Line of the ids of position 0, and how many rows every table has."""
+SCRATCHPAD_LATENCY, SCRATCHPAD_FIFO = 3, 8
+
+
+class DMASystem(wiring.Component):
+    """The unit and its port to DDR; ``forget`` resets the unit, but not the transactions."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(ISSUED)),
+                "done": Out(stream.Signature(DONE)),
+                "rows": Out(RowListPort()),
+                "load": Out(WritePort()),
+                "store": Out(ReadPort()),
+                "axi": Out(DDR_PORT.signature()),
+                "forget": In(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        unit: Any = DMA(CONFIG)
+        port: Any = MemoryPort(DDR_PORT, beats=CONFIG.memory.ddr_bytes // DDR_PORT.data_bytes)
+        m.submodules.unit = ResetInserter(self.forget)(unit)
+        m.submodules.port = port
+        connect(m, flipped(self.i), unit.i)
+        for name in ("done", "rows", "load", "store"):
+            connect(m, getattr(unit, name), flipped(getattr(self, name)))
+        for name in ("read", "write", "data"):
+            connect(m, getattr(unit, name), getattr(port, name))
+        connect(m, port.beats, unit.beats)
+        connect(m, port.answer, unit.answer)
+        connect(m, port.axi, flipped(self.axi))
+        m.d.comb += port.clear.eq(self.forget)
+        return m
+
+
+@dataclass(frozen=True)
+class Issue:
+    """An instruction and the registers that it is issued with."""
+
+    one: Instruction
+    position: int = 0
+    rows: int = 1
+    value: int = 0
+
+
+def golden_state(seed: int) -> State:
+    """Return memories of random bits, ids below `VOCABULARY`, and planes: 1 is empty, 2 is full."""
+    rng = np.random.default_rng(seed)
+    ddr = rng.integers(0, 256, (DDR_LINES, LINE_BYTES), np.uint8)
+    ddr[IDS : IDS + 4] = rng.integers(0, VOCABULARY, (4, 32), np.uint32).view(np.uint8)
+    state = State(
+        CONFIG, Image(hbm=np.zeros((1, 1, 32), np.uint8), ddr=ddr, program="", model=""), TILE
+    )
+    state.scratchpad[:] = rng.integers(0, 1 << 16, state.scratchpad.shape, np.uint16)
+    state.planes[:] = rng.random(state.planes.shape) < 0.5
+    state.planes[:3] = np.array([[1], [0], [1]])
+    return state
+
+
+def execute(state: State, issue: Issue) -> bool:
+    """Run an instruction on the golden model; tell whether it failed."""
+    registers = state.registers
+    registers[Register.POSITION], registers[Register.ROWS] = issue.position, issue.rows
+    registers[Register.T0] = issue.value
+    try:
+        getattr(moves.DMA(state), issue.one.name)(issue.one)
+    except MachineError:
+        return True
+    return False
+
+
+class DMABench:
+    """The unit among models of DDR, scratchpad and router, and the golden state beside it."""
+
+    def __init__(self, bench: Any, packed: Any, *, stall: float = 0.0, **options: Any):
+        self.packed = packed
+        self.unit: Any = DMASystem()
+        self.bench = bench(self.unit, stall=stall, seed=3, forget=self.unit.forget)
+        self.golden = golden_state(5)
+        self.scratchpad = self.golden.scratchpad.copy()
+        self.planes = self.golden.planes.copy()
+        self.content = bytearray(self.golden.ddr.tobytes())
+        self.memory = AxiMemory(
+            self.unit.axi,
+            DDR_PORT,
+            self.content,
+            timing=MemoryTiming(latency=options.get("latency", 1), stall=stall, seed=7),
+            bad=options.get("bad", range(0)),
+        )
+        self.random = Random(11)
+        self.stall = stall
+        self.written: list[int] = []
+        self.bench.serve(self.memory)
+        for model in (self.write_lines, self.read_lines, self.list_rows):
+            self.bench.simulator.add_testbench(model, background=True)
+
+    async def write_lines(self, context: Any) -> None:
+        """Serve the scratchpad's write port."""
+        port, cycle = self.unit.load.request, 0
+        while True:
+            ready = self.random.random() >= self.stall
+            context.set(port.ready, ready)
+            _, _, valid, payload = await context.tick().sample(port.valid, port.payload.as_value())
+            cycle += 1
+            if valid and ready:
+                layout = port.payload.shape()
+                line = payload & ((1 << layout["line"].width) - 1)
+                assert payload >> layout["mask"].offset == (1 << 64) - 1
+                octets = (payload >> layout["data"].offset).to_bytes(140, "little")[:LINE_BYTES]
+                self.scratchpad[line] = np.frombuffer(octets, np.uint16)
+                self.written.append(cycle)
+
+    async def read_lines(self, context: Any) -> None:
+        """Serve the scratchpad's read port: a line is that at its request, some cycles later."""
+        request, response = self.unit.store.request, self.unit.store.response
+        waiting: deque[tuple[int, int]] = deque()
+        cycle, offered = 0, False
+        while True:
+            ready = self.random.random() >= self.stall and len(waiting) < SCRATCHPAD_FIFO
+            context.set(request.ready, ready)
+            if waiting and waiting[0][0] <= cycle:
+                offered = True
+                context.set(response.payload.as_value(), waiting[0][1])
+            context.set(response.valid, offered)
+            _, _, forget, valid, line, taken = await context.tick().sample(
+                self.unit.forget, request.valid, request.payload.line, response.ready
+            )
+            cycle += 1
+            if forget:
+                waiting.clear()
+                offered = False
+                continue
+            if offered and taken:
+                waiting.popleft()
+                offered = False
+            if valid and ready:
+                octets = self.scratchpad[line].tobytes()
+                due = cycle + SCRATCHPAD_LATENCY - 1
+                waiting.append((due, int.from_bytes(octets, "little")))
+
+    async def list_rows(self, context: Any) -> None:
+        """Serve the row lists."""
+        request, rows = self.unit.rows.request, self.unit.rows.rows
+        waiting: deque[int] = deque()
+        offered = False
+        while True:
+            ready = self.random.random() >= self.stall
+            context.set(request.ready, ready)
+            if waiting and self.random.random() >= self.stall:
+                offered = True
+                context.set(rows.payload.as_value(), waiting[0])
+            context.set(rows.valid, offered)
+            _, _, forget, valid, plane, count, taken = await context.tick().sample(
+                self.unit.forget, request.valid, request.payload.plane, request.payload.rows,
+                rows.ready,
+            )  # fmt: skip
+            if forget:
+                waiting.clear()
+                offered = False
+                continue
+            if offered and taken:
+                waiting.popleft()
+                offered = False
+            if valid and ready:
+                held = np.flatnonzero(self.planes[plane, :count] | (plane == 0)).tolist()
+                for row in held:
+                    waiting.append(self.packed(ROW, row=row, last=row == held[-1]))
+                if not held:
+                    waiting.append(self.packed(ROW, last=1, empty=1))
+
+    def issue(self, issues: list[Issue], *, again: bool = False) -> list[int]:
+        """Issue instructions, each with its place in the list as index."""
+        payloads = [
+            self.packed(
+                ISSUED,
+                word=issue.one.encode(),
+                index=index,
+                position=issue.position,
+                rows=issue.rows,
+                value=issue.value,
+            )
+            for index, issue in enumerate(issues)
+        ]
+        cycles: list[int] = self.bench.feed(self.unit.i, payloads, again=again)
+        return cycles
+
+    def expect(self, issues: list[Issue]) -> list[int]:
+        """Run instructions on the golden model; return the payloads of their ends."""
+        return [
+            self.packed(DONE, error=execute(self.golden, issue), index=index)
+            for index, issue in enumerate(issues)
+        ]
+
+    def run(self, issues: list[Issue], *, again: bool = False) -> tuple[list[int], list[int]]:
+        """Run instructions and compare their ends; return the cycles of issue and of end."""
+        issued = self.issue(issues, again=again)
+        ends, ended = self.bench.drain(self.unit.done, len(issues))
+        self.bench.run()
+        assert ends == self.expect(issues)
+        return issued, ended
+
+    def compare(self) -> None:
+        """Compare both memories with the golden ones."""
+        assert np.array_equal(self.scratchpad, self.golden.scratchpad)
+        assert self.content == self.golden.ddr.tobytes()
+
+
+@pytest.fixture
+def system(bench: Any, packed: Any) -> Callable[..., DMABench]:
+    """Return a function that makes a bench; options: stall, latency of DDR, bad addresses."""
+    return lambda **options: DMABench(bench, packed, **options)
+
+
+@pytest.fixture(scope="session")
+def issue() -> Callable[..., Issue]:
+    """Return a function that makes an issued instruction of its fields and registers."""
+
+    def make(
+        name: str, *, position: int = 0, rows: int = 1, value: int = 0, **fields: int
+    ) -> Issue:
+        if name != "gather":
+            fields[{"put": "value"}.get(name, "index")] = Register.T0
+        return Issue(Instruction(name, fields), position, rows, value)
+
+    return make
