@@ -113,6 +113,7 @@ def simulate_streams(
         for name, (port, inward) in ports.items()
         if not inward
     }
+    ends: list[_Source | _Sink] = [*sources.values(), *sinks.values()]
     results: dict[str, int] = {}
     cycles = 0
 
@@ -122,7 +123,7 @@ def simulate_streams(
             context.set(Value.cast(getattr(unit, name)), value)
         left = DRAIN_CYCLES
         while left:
-            for end in (*sources.values(), *sinks.values()):
+            for end in ends:
                 end.drive(context)
             sampled = [source.port.ready for source in sources.values()]
             for sink in sinks.values():
