@@ -6,6 +6,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from hwroute.config import Config, to_dict
 from hwroute.paths import checkout
@@ -27,7 +28,8 @@ def collect(
     Parameters
     ----------
     command
-        The command line, program name first.
+        The command line, program name first; the path of a module of the package becomes
+        ``python -m`` and its name, which is the same everywhere.
     config
         Configuration that the run used.
     model_hash
@@ -48,13 +50,22 @@ def collect(
     return {
         "hwroute": metadata.version("hwroute"),
         **_revision(),
-        "command": list(command),
+        "command": _portable(command),
         "config": fields,
         "config_hash": None if fields is None else hash_of(fields),
         "model_hash": model_hash,
         "seed": seed,
         "tools": {"python": platform.python_version(), **_packages(), **(tools or {})},
     }
+
+
+def _portable(command: Sequence[str]) -> list[str]:
+    package = Path(__file__).resolve().parent
+    path = Path(command[0]) if command else Path()
+    if path.suffix == ".py" and path.is_relative_to(package):
+        name = ".".join([package.name, *path.relative_to(package).with_suffix("").parts])
+        return ["python", "-m", name.removesuffix(".__main__"), *command[1:]]
+    return list(command)
 
 
 def hash_of(fields: Mapping[str, object]) -> str:

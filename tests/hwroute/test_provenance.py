@@ -79,3 +79,10 @@ def test_a_machine_without_git_has_no_commit(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance.collect(command=[])["commit"] is None
+
+
+def test_a_module_of_the_package_is_named_without_its_place() -> None:
+    package = Path(provenance.__file__).resolve().parent
+    for file, name in (("models/bench.py", "models.bench"), ("isa/__main__.py", "isa")):
+        record = provenance.collect(command=[str(package / file), "--out", "x"])
+        assert record["command"] == ["python", "-m", f"hwroute.{name}", "--out", "x"]
