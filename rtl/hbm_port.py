@@ -7,6 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import Out, connect, flipped
 
+from hwroute.config import Config
+from hwroute.errors import InputError
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.rtl.async_stream import AsyncStream
 from hwroute.rtl.axi import HBM_PORT
@@ -29,10 +31,9 @@ class HBMPort(wiring.Component):
 
     Parameters
     ----------
-    beat_bits
-        Width on the machine's side: one or two beats of the memory (`KVConfig.beat_bits`).
-    port_bytes
-        Size of the memory (`MemoryConfig.hbm_port_bytes`).
+    config
+        Size of a port (`MemoryConfig.hbm_port_bytes`), and its width on the machine's side
+        (`KVConfig.beat_bits`): one beat of the memory, or two.
 
     Members
     -------
@@ -43,16 +44,18 @@ class HBMPort(wiring.Component):
 
     Raises
     ------
-    ValueError
-        `beat_bits` is another width.
+    InputError
+        The width is another.
     """
 
-    def __init__(self, *, beat_bits: int, port_bytes: int):
-        widths = (HBM_PORT.data_bits, 2 * HBM_PORT.data_bits)
-        if beat_bits not in widths:
-            raise ValueError(f"Beat bits must be {widths[0]} or {widths[1]}, not {beat_bits!r}")
-        self.paired = beat_bits == widths[1]
-        self.memory_beats = port_bytes // BEAT_BYTES
+    def __init__(self, config: Config):
+        width, widths = config.kv.beat_bits, (HBM_PORT.data_bits, 2 * HBM_PORT.data_bits)
+        if width not in widths:
+            raise InputError(
+                f"kv.beat_bits must be {widths[0]} or {widths[1]} for HBM ports, not {width!r}"
+            )
+        self.paired = width == widths[1]
+        self.memory_beats = config.memory.hbm_port_bytes // BEAT_BYTES
         super().__init__(memory_members(HBM_PORT, paired=self.paired))
 
     def elaborate(self, platform: Any) -> Module:

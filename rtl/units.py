@@ -6,11 +6,15 @@ from amaranth.lib import wiring
 
 from hwroute.config import Config
 from hwroute.rtl.array import PEArray
+from hwroute.rtl.axi import DDR_PORT
 from hwroute.rtl.controller import Controller
 from hwroute.rtl.decoder import Decoder
+from hwroute.rtl.dma import DMA
 from hwroute.rtl.fused_reduction import FusedReduction
+from hwroute.rtl.hbm_port import HBMPort
 from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
+from hwroute.rtl.memory_port import MemoryPort
 from hwroute.rtl.npe import NPE
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
@@ -24,6 +28,11 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "scratchpad": lambda config: Scratchpad(config.memory),
     "statistics": lambda config: StatisticsMemory(config.memory),
     "tile-router": TileRouter,
+    "dma": DMA,
+    "ddr-port": lambda config: MemoryPort(
+        DDR_PORT, beats=config.memory.ddr_bytes // DDR_PORT.data_bytes
+    ),
+    "hbm-port": HBMPort,
     "array": PEArray,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),

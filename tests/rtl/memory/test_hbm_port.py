@@ -2,6 +2,7 @@
 """`HBMPort` carries requests and beats across clock domains, and survives resets."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from hwroute import timing
+from hwroute.config import PRESETS, Config
+from hwroute.errors import InputError
 from hwroute.rtl.axi import HBM_PORT
 from hwroute.rtl.emit import emit
 from hwroute.rtl.hbm_port import RESET_CYCLES, HBMPort
@@ -29,6 +32,15 @@ Widths = pytest.mark.parametrize("beat_bits", [256, 512])
 Request = tuple[int, int]
 
 
+def config_of(beat_bits: int) -> Config:
+    demo = PRESETS["demo"]
+    return replace(
+        demo,
+        kv=replace(demo.kv, beat_bits=beat_bits),
+        memory=replace(demo.memory, hbm_port_bytes=BYTES),
+    )
+
+
 class PortBench:
     """A port in front of a memory of random bytes."""
 
@@ -42,7 +54,7 @@ class PortBench:
         stall: float,
     ):
         self.packed, self.ratio = packed, beat_bits // HBM_PORT.data_bits
-        self.unit: Any = HBMPort(beat_bits=beat_bits, port_bytes=BYTES)
+        self.unit: Any = HBMPort(config_of(beat_bits))
         self.bench = bench(self.unit, domains=CLOCKS[clocks], stall=stall, seed=2)
         self.content = bytearray(Random(3).randbytes(BYTES))
         self.memory = AxiMemory(
@@ -197,12 +209,12 @@ def test_after_a_reset_the_next_run_is_clean(
 
 
 def test_another_width_is_refused() -> None:
-    with pytest.raises(ValueError, match="Beat bits must be 256 or 512, not 128"):
-        HBMPort(beat_bits=128, port_bytes=BYTES)
+    with pytest.raises(InputError, match="beat_bits must be 256 or 512 for HBM ports, not 128"):
+        HBMPort(config_of(128))
 
 
 def test_the_port_has_two_clocks_in_verilog() -> None:
-    text = emit(HBMPort(beat_bits=512, port_bytes=256 << 20), "hbm_port")
+    text = emit(HBMPort(PRESETS["u280"]), "hbm_port")
     ports = text[text.index("module hbm_port(") :].split(");")[0]
     assert {"clk", "rst", "memory_clk", "memory_rst", "axi__ar__valid"} <= set(
         ports.replace("(", ", ").split(", ")
