@@ -29,7 +29,7 @@ class Fetch(wiring.Component):
         Stream of indices, below ``length``.
     words
         Stream of `WORD`, one for each request in their order, as late as the memory likes. Always
-        ready.
+        ready. A word that cannot be read should come as 0, which is no instruction.
     o
         Stream of `DECODED`; what waits here goes when ``redirect`` is set.
     enable

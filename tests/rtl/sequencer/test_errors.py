@@ -9,6 +9,7 @@ from hwroute.csr import Error
 from hwroute.isa.fields import WORD_BITS, Register, Unit
 from hwroute.isa.instruction import Instruction, unit_mask
 from hwroute.isa.table import BY_CODE, BY_NAME
+from hwroute.rtl.sequencer import Sequencer
 from hwroute.sequencer_config import SequencerConfig
 
 NAMES = {
@@ -118,6 +119,13 @@ BAD: dict[str, tuple[list[int], dict[str, Any], Error, int, int]] = {
         1 + Unit.NPE,
         2,
     ),
+    "failing, then hanging": (
+        [*ALL, HALT],
+        {"failing": {4}, "hanging": {2: 300}, "timeout": 50},
+        Error.UNIT,
+        1 + Unit.KV,
+        4,
+    ),
     "silent": ([*ALL, HALT], {"silent": True, "timeout": 100}, Error.TIMEOUT, 0, 0),
 }
 
@@ -155,6 +163,17 @@ def test_an_error_has_its_index_and_the_next_run_is_clean(bench: Any, speed: str
         assert [put.value for put in puts] == registers, name
         assert len(right.executed) == len(registers) + 3 * (len(NAMES) + 1), name
         assert all(one.end < right.ended for one in right.executed), name
+
+
+def test_a_word_of_zeros_is_no_instruction() -> None:
+    """It is what the instruction memory gives for a word that it cannot read."""
+    assert 0 not in BY_CODE
+
+
+def test_other_sizes_are_refused() -> None:
+    sizes: Any = 8
+    with pytest.raises(TypeError, match="Sizes must be a SequencerConfig, not 8"):
+        Sequencer(sizes)
 
 
 def test_a_run_waits_for_what_an_earlier_one_left(bench: Any) -> None:

@@ -20,6 +20,7 @@ from hwroute.isa.instruction import Instruction, unit_mask
 from hwroute.isa.table import BY_NAME
 from hwroute.models.interpreter import Interpreter
 from hwroute.models.interpreter.state import State
+from hwroute.sequencer_config import SequencerConfig
 
 TILE = 16
 PLANE = 2
@@ -28,7 +29,8 @@ FREE = ["t0", "t1", "t2", "position"]
 OF_UNITS = ("load", "put", "matmul", "reduce", "argmax", "decide", "select", "kv.order")
 OF_CONTROL = ("set", "rows", "add", "sub", "min", "token", "jump", "branch.empty", "branch.zero")
 ROUNDS = 3
-SEEDS = 8
+SEEDS = 5
+SMALL = SequencerConfig(prefetch=1, queue=1, in_flight=1, token_bits=4)
 ARGUMENTS = {"prompt": 7, "generate": 5, "stop": 0xFFFFFFFF, "tile": TILE}
 
 
@@ -187,10 +189,13 @@ def in_order(drafts: list[Draft], ordered: list[Any]) -> int:
 
 
 @pytest.mark.parametrize("speed", ["quick", "slow"])
-def test_random_programs_run_in_the_order_of_their_tokens(bench: Any, speed: str) -> None:
+@pytest.mark.parametrize("sizes", [SequencerConfig(), SMALL], ids=["usual", "small"])
+def test_random_programs_run_in_the_order_of_their_tokens(
+    bench: Any, sizes: SequencerConfig, speed: str
+) -> None:
     chances = bench.slow if speed == "slow" else bench.chances()
     programs = [random_program(Random(seed)) for seed in range(SEEDS)]
-    sequencer = bench()
+    sequencer = bench(sizes)
     jobs = [
         sequencer.job(
             [one.encode() for one in assembled(drafts)],
