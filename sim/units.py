@@ -76,7 +76,9 @@ class UnitSimulation:
         self.waves = waves
         verilog = emit(StreamHarness(unit), TOP)
         sources = {"unit.v": fault.plant(verilog) if fault else verilog}
-        for path in (*library_files(), *simulation_files(), *sorted(LIBRARY.glob("*.v"))):
+        # A change of a model builds those that use it anew, not every unit.
+        models = [path for path in sorted(LIBRARY.glob("*.v")) if path.stem in verilog]
+        for path in (*library_files(), *simulation_files(), *models):
             sources[path.name.replace(".v", ".sv")] = path.read_text(encoding="utf-8")
         self.executable = build(sources, top=TOP, folder=folder / "verilator", waves=waves)
 
