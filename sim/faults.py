@@ -77,6 +77,14 @@ FAULTS = {
             value="{} ^ 16'd1",
         ),
         Fault(
+            name="npe-rounding",
+            unit="npe",
+            summary="results of odd lanes round to the neighbour of the nearest FP16",
+            module=r"hwroute_vector_pair\.odd_narrow",
+            register="half",
+            value="{} ^ 16'd1",
+        ),
+        Fault(
             name="router-count",
             unit="router",
             summary="the count of executing tokens is off by one",

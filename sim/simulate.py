@@ -27,6 +27,7 @@ from hwroute.sim.replay_array import ArrayReplay
 from hwroute.sim.replay_memory import KVDataReplay, KVOrderReplay
 from hwroute.sim.replay_reduction import FusedReplay, SoftmaxReplay
 from hwroute.sim.replay_router import RouterReplay
+from hwroute.sim.replay_vector import VectorReplay
 from hwroute.sim.units import UnitSimulation
 
 WORKERS = 2
@@ -132,6 +133,7 @@ def replays(
         ArrayReplay(config, golden, chosen),
         FusedReplay(golden.weights, chosen),
         SoftmaxReplay(chosen),
+        VectorReplay(golden, chosen),
         RouterReplay(chosen),
         KVOrderReplay(chosen, requests),
         KVDataReplay(config.kv, golden.shape, history, chosen),

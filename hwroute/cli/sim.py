@@ -70,8 +70,9 @@ def sim(
 ) -> None:
     """Generate text, replay every operation on the RTL, compare every bit.
 
-    The golden model generates; router, reductions, matrix products and KV memory of the run are
-    then replayed on the RTL units in Verilator. Exit code 1 where a bit differs.
+    The golden model generates; matrix products, reductions, element-wise operations, decisions and
+    KV memory of the run are then replayed on the RTL units in Verilator. Exit code 1 where a bit
+    differs.
     """
     from hwroute import api
     from hwroute.sim.simulate import WORKERS, Job, reproduce_command
