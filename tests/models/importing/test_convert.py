@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hwroute import api
 from hwroute.checkpoint import matrix_shapes, vector_shapes
 from hwroute.cli import main
 from hwroute.errors import InputError
+from hwroute.models import tensor_file
+from hwroute.models.bench_import import write_checkpoint
 from hwroute.models.evaluate import evaluate
 from hwroute.models.folder import ModelFolder
 from hwroute.models.folder_writer import write_folder
@@ -109,6 +112,27 @@ def test_every_step_is_counted(save: Save, tensors: Tensors, tmp_path: Path) -> 
         job = Import(folder, quantize=quantize)
         job.write(tmp_path / f"{quantize}{tied}", name=None, progress=counted.append)
         assert job.steps == sum(counted) == steps
+
+
+def test_memory_does_not_grow_with_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor_file, "BLOCK_ELEMENTS", 1 << 14)
+    peaks = {}
+    for vocab in (1 << 10, 1 << 14):
+        shape = ModelShape(
+            dim=256, layers=1, heads=4, kv_heads=4, head_dim=64, ffn_dim=512, vocab=vocab, context=8
+        )
+        weights = write_checkpoint(tmp_path / f"{vocab}", shape)
+        job = Import(tmp_path / f"{vocab}")
+        tracemalloc.start()
+        job.write(tmp_path / f"{vocab}-made", name=None, progress=lambda _steps: None)
+        peaks[weights] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    (small, large) = peaks
+    assert large > 7 * small
+    # A model of 18 MB, of which either matrix of the vocabulary takes 8 MB.
+    assert peaks[large] < 1.1 * peaks[small] < 3 << 20, peaks
 
 
 def test_weights_may_stay_unquantised(save: Save, tensors: Tensors, tmp_path: Path) -> None:
