@@ -260,6 +260,8 @@ MEMORY_STORE_CYCLES = BURST_CYCLES + 2
 """From a request to write to its first beat of data, which is on W a cycle later."""
 MEMORY_ANSWER_CYCLES = 1
 """From the last answer on B to the request's."""
+READ_SHARE_CYCLES = 1
+"""What sharing a port adds to a request, and to a beat."""
 HBM_READ_CYCLES = 8
 """Of an HBM port at twice the machine's clock, in cycles of the machine: from a request to its
 first beat, besides the memory's latency; two synchronisers and both engines."""

@@ -41,7 +41,7 @@ class DMA(wiring.Component):
 
     Members
     -------
-    i
+    issue
         Stream of `ISSUED`.
     done
         Stream of `DONE`.
@@ -57,7 +57,7 @@ class DMA(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "i": In(stream.Signature(ISSUED)),
+                "issue": In(stream.Signature(ISSUED)),
                 "done": Out(stream.Signature(DONE)),
                 "rows": Out(RowListPort()),
                 "load": Out(WritePort()),
@@ -76,7 +76,7 @@ class DMA(wiring.Component):
         m.submodules.places = places = DMAPlaces(self.config)
         m.submodules.loader = loader = DMALoader()
         m.submodules.storer = storer = DMAStorer()
-        connect(m, flipped(self.i), walk.i)
+        connect(m, flipped(self.issue), walk.i)
         connect(m, walk.rows, flipped(self.rows))
         connect(m, walk.o, places.i)
         connect(m, loader.ids, walk.ids)

@@ -43,7 +43,7 @@ class DMASystem(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "i": In(stream.Signature(ISSUED)),
+                "issue": In(stream.Signature(ISSUED)),
                 "done": Out(stream.Signature(DONE)),
                 "rows": Out(RowListPort()),
                 "load": Out(WritePort()),
@@ -59,7 +59,7 @@ class DMASystem(wiring.Component):
         port: Any = MemoryPort(DDR_PORT, beats=CONFIG.memory.ddr_bytes // DDR_PORT.data_bytes)
         m.submodules.unit = ResetInserter(self.forget)(unit)
         m.submodules.port = port
-        connect(m, flipped(self.i), unit.i)
+        connect(m, flipped(self.issue), unit.issue)
         for name in ("done", "rows", "load", "store"):
             connect(m, getattr(unit, name), flipped(getattr(self, name)))
         for name in ("read", "write", "data"):
@@ -127,6 +127,7 @@ class DMABench:
         )
         self.random = Random(11)
         self.stall = stall
+        self.write_stall = options.get("write_stall", stall)
         self.written: list[int] = []
         self.bench.serve(self.memory)
         for model in (self.write_lines, self.read_lines, self.list_rows):
@@ -136,7 +137,7 @@ class DMABench:
         """Serve the scratchpad's write port."""
         port, cycle = self.unit.load.request, 0
         while True:
-            ready = self.random.random() >= self.stall
+            ready = self.random.random() >= self.write_stall
             context.set(port.ready, ready)
             _, _, valid, payload = await context.tick().sample(port.valid, port.payload.as_value())
             cycle += 1
@@ -219,7 +220,7 @@ class DMABench:
             )
             for index, issue in enumerate(issues)
         ]
-        cycles: list[int] = self.bench.feed(self.unit.i, payloads, again=again)
+        cycles: list[int] = self.bench.feed(self.unit.issue, payloads, again=again)
         return cycles
 
     def expect(self, issues: list[Issue]) -> list[int]:
@@ -245,7 +246,7 @@ class DMABench:
 
 @pytest.fixture
 def system(bench: Any, packed: Any) -> Callable[..., DMABench]:
-    """Return a function that makes a bench; options: stall, latency of DDR, bad addresses."""
+    """Return a function that makes a bench; options: stall, write_stall, latency, bad."""
     return lambda **options: DMABench(bench, packed, **options)
 
 

@@ -172,6 +172,16 @@ def test_loads_take_two_cycles_a_line(
     one.compare()
 
 
+def test_a_load_ends_after_its_last_line_is_written(system: Callable[..., Any], issue: Any) -> None:
+    one = system(write_stall=0.8)
+    lines = [1, 3, 1, 1, 2, 5, 1, 1, 1, 4] * 3
+    issued = [issue("load", to=4 * n, address=20 + n, lines=lines[n]) for n in range(len(lines))]
+    _, ended = one.run(issued)
+    last = np.array(one.written)[np.cumsum(lines) - 1]
+    assert (np.array(ended) > last).all()
+    assert (np.array(ended) == last + 1).any()
+
+
 @pytest.mark.parametrize(("rows", "lines"), [(1, 200), (16, 2), (8, 8)])
 def test_stores_take_two_cycles_a_line(
     system: Callable[..., Any], issue: Any, rows: int, lines: int
