@@ -50,8 +50,8 @@ class Imported:
         Of the checkpoint.
     source_bytes, result_bytes
         Sizes of the two folders.
-    seconds
-        Wall time of the import.
+    seconds, cpu_seconds
+        Wall and processor time of the import.
     peak_bytes
         Largest resident memory of the process, interpreter and libraries included.
     """
@@ -60,6 +60,7 @@ class Imported:
     source_bytes: int
     result_bytes: int
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -97,22 +98,23 @@ def measure(shape: ModelShape, folder: Path) -> Imported:
     weights = write_checkpoint(source, shape)
     command = [sys.executable, "-m", "hwroute.models.bench_import", "--child", str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, peak_bytes = json.loads(done.stdout)
+    seconds, cpu_seconds, peak_bytes = json.loads(done.stdout)
     return Imported(
         weights=weights,
         source_bytes=sum(path.stat().st_size for path in source.iterdir()),
         result_bytes=sum(path.stat().st_size for path in result.iterdir()),
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         peak_bytes=peak_bytes,
     )
 
 
 def _import_and_report(folder: Path) -> None:
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     Import(folder / "source").write(folder / "result", name=None, progress=lambda _steps: None)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
-    click.echo(json.dumps([seconds, peak_bytes]))
+    click.echo(json.dumps([seconds, cpu_seconds, peak_bytes]))
 
 
 @click.command()
@@ -137,8 +139,8 @@ def main(layers: int, folder: Path | None, out: Path | None, child: Path | None)
         found = measure(replace(model_shape("llama2-7b"), layers=layers), Path(scratch))
     line = (
         f"{found.weights / 1e9:.2f} G weights, {found.source_bytes / GIB:.2f} GiB to "
-        f"{found.result_bytes / GIB:.2f} GiB: {found.seconds:.1f} s, "
-        f"{found.weights / found.seconds / 1e6:.1f} M weights/s, peak memory "
+        f"{found.result_bytes / GIB:.2f} GiB: {found.seconds:.0f} s "
+        f"({found.cpu_seconds:.0f} s of one processor), peak memory "
         f"{found.peak_bytes / GIB:.2f} GiB"
     )
     click.echo(line)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hwroute.models.ops.column_base import padded
 from hwroute.rtl.array_layouts import Mode
 from hwroute.rtl.column_ports import ColumnShape
 
@@ -86,6 +87,7 @@ class Scheduler:
         As many tokens as there are rows share a tile of weights; with fewer tokens, several tiles
         of columns are open at once, so that no beat waits for the row before it.
         """
+        x, values = padded(x), padded(values)
         columns = self.shape.columns
         tiles = range(-(-len(values) // columns))
         blocks = x.shape[1] // LANES
@@ -122,8 +124,8 @@ class Scheduler:
         rows, heads, width = q.shape
         shared = heads // len(keys)
         blocks = keys.shape[2] // LANES
-        padded = np.zeros((rows, heads, keys.shape[2]), np.uint16)
-        padded[..., :width] = q
+        filled = np.zeros((rows, heads, keys.shape[2]), np.uint16)
+        filled[..., :width] = q
         for kv_head, entries in enumerate(keys):
             chunks = _chunks(_queries(rows, shared, kv_head), self.rows)
             for chunk, start in product(chunks, range(0, len(entries), columns)):
@@ -134,7 +136,7 @@ class Scheduler:
                     for slot, (row, head) in enumerate(chunk):
                         self._beat(
                             (owner, (row, head, part)),
-                            padded[row, head, lanes],
+                            filled[row, head, lanes],
                             Mode.SCORES,
                             slot=slot,
                             first=block == 0,
@@ -150,8 +152,8 @@ class Scheduler:
         rows, heads, entries = p.shape
         shared, columns = heads // len(values), self.shape.fp16_columns
         starts = range(0, entries, LANES)
-        padded = np.zeros((rows, heads, len(starts) * LANES), np.uint16)
-        padded[..., :entries] = p
+        filled = np.zeros((rows, heads, len(starts) * LANES), np.uint16)
+        filled[..., :entries] = p
         for (kv_head, vectors), base in product(enumerate(values), range(0, width, LANES)):
             parts = range(-(-min(LANES, width - base) // columns))
             chunks = _chunks(_queries(rows, shared, kv_head), self.rows // len(parts))
@@ -162,7 +164,7 @@ class Scheduler:
                     at = base + part * columns
                     self._beat(
                         (owner, (row, head, slice(at, at + columns))),
-                        padded[row, head, lanes],
+                        filled[row, head, lanes],
                         Mode.VALUES,
                         slot=slot,
                         part=part,

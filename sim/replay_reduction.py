@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwroute.models.ops.column_base import blocks_of, padded
 from hwroute.models.weights import MachineWeights
 from hwroute.operations import Operator
 from hwroute.rtl.accumulation import SLOT_BITS
@@ -137,11 +138,11 @@ class FusedReplay:
         return {"i": {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
 
     def _tiles(self, item: Recorded) -> dict[str, NDArray[Any]]:
-        blocks = item.inputs[0].reshape(len(item.inputs[0]), -1, LANES)
+        blocks = blocks_of(padded(item.inputs[0]))
         rows, count, _ = blocks.shape
         router = np.zeros((LOGITS, count, LANES), np.uint16)
         if item.operation.weights:
-            router = self._weights.vector(item.operation.weights[0]).reshape(router.shape)
+            router = blocks_of(padded(self._weights.vector(item.operation.weights[0])))
         order = [
             (start + slot, slot, block)
             for start in range(0, rows, SLOTS)
