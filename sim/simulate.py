@@ -20,6 +20,7 @@ from hwroute.models.golden import Golden
 from hwroute.models.ops.kv import KVMemory, KVRequest
 from hwroute.policy import RoutingPolicy
 from hwroute.rtl.units import UNITS
+from hwroute.sim.emission import EmittedUnit
 from hwroute.sim.faults import Fault
 from hwroute.sim.record import Recorded, Recorder
 from hwroute.sim.replay import Replay, UnitResult, differences
@@ -218,9 +219,12 @@ def _run_unit(
     """Build one unit, feed it, compare."""
     start = time.perf_counter()
     fault = job.fault if job.fault and job.fault.unit == replay.name else None
-    simulation = UnitSimulation(
-        UNITS[replay.name](config), folder=builds, waves=job.waves, fault=fault
+    unit = EmittedUnit.kept(
+        partial(UNITS[replay.name], config),
+        identity=f"{replay.name} {config!r}",
+        folder=builds / "verilog",
     )
+    simulation = UnitSimulation(unit, folder=builds, waves=job.waves, fault=fault)
     built = time.perf_counter()
     run = simulation.run(
         replay.inputs,

@@ -14,13 +14,12 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from hwroute.errors import HwrouteError
-from hwroute.rtl.emit import emit, library_files, simulation_files
+from hwroute.rtl.emit import library_files, simulation_files
+from hwroute.sim.emission import TOP, EmittedUnit
 from hwroute.sim.faults import Fault
-from hwroute.sim.harness import Ports, StreamHarness
 from hwroute.sim.payloads import pack, unpack, width_of
 from hwroute.sim.verilate import build
 
-TOP = "harness"
 LIBRARY = Path(__file__).parent / "verilog"
 
 
@@ -55,7 +54,7 @@ class UnitSimulation:
     Parameters
     ----------
     unit
-        A component whose members are streams and plain ports.
+        A component whose members are streams and plain ports, or one that is emitted already.
     folder
         Where builds are cached.
     waves
@@ -66,15 +65,16 @@ class UnitSimulation:
 
     def __init__(
         self,
-        unit: wiring.Component,
+        unit: wiring.Component | EmittedUnit,
         *,
         folder: Path,
         waves: bool = False,
         fault: Fault | None = None,
     ):
-        self.ports = Ports.of(unit)
+        emitted = unit if isinstance(unit, EmittedUnit) else EmittedUnit.of(unit)
+        self.ports = emitted.ports
         self.waves = waves
-        verilog = emit(StreamHarness(unit), TOP)
+        verilog = emitted.verilog
         sources = {"unit.v": fault.plant(verilog) if fault else verilog}
         # A change of a model builds those that use it anew, not every unit.
         models = [path for path in sorted(LIBRARY.glob("*.v")) if path.stem in verilog]
