@@ -208,8 +208,20 @@ def npe_reduce_cycles(rows: int, lines: int, values: int) -> int:
 
 # matmul on the array: hwroute.rtl.matmul.
 
+MATMUL_REQUEST_CYCLES = 4
+"""From a job to the requests for its first weights, scales and line of input."""
+MATMUL_TILE_CYCLES = 4
+"""From a tile's last beats to the tile, where its scales came before its first."""
 MATMUL_SEGMENT_CYCLES = 3 + FLOAT_ADD_CYCLES + FLOAT_TO_HALF_CYCLES + 2
 """Outputs of a row: biases to their places, addition, conversion, results to theirs."""
+MATMUL_END_CYCLES = 2
+"""From the last write to the end of the instruction, and from there to that of one that is waiting
+and has no rows."""
+
+
+def matmul_front_cycles(rows: int) -> int:
+    """Return the cycles from a matmul instruction for `rows` rows to its job, no other waiting."""
+    return 1 + ROW_LIST_CYCLES + rows + 2
 
 
 # KV scheduler and history buffer: hwroute.rtl.kv_scheduler, hwroute.rtl.kv_buffer. A request's

@@ -16,6 +16,7 @@ from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
 from hwroute.rtl.memory_port import MemoryPort
 from hwroute.rtl.npe import NPE
+from hwroute.rtl.npe_unit import NPEUnit
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
 from hwroute.rtl.scratchpad import Scratchpad
@@ -28,6 +29,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "scratchpad": lambda config: Scratchpad(config.memory),
     "statistics": lambda config: StatisticsMemory(config.memory),
     "tile-router": TileRouter,
+    "npe-unit": NPEUnit,
     "dma": DMA,
     "ddr-port": lambda config: MemoryPort(
         DDR_PORT, beats=config.memory.ddr_bytes // DDR_PORT.data_bytes
