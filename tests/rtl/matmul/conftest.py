@@ -276,6 +276,7 @@ class Bench:
         if not self.bad and not self.bad_lines:
             assert [bool(error) for error, _ in self.done] == failing
         assert [index for _, index in self.done] == list(range(len(self.issued)))
+        self.saturated = overflows
         assert overflows == [saturates for _, saturates in expected]
         np.testing.assert_array_equal(self.pad, self.state.scratchpad)
         assert not any(isinstance(end, Source) and end.queue for end in self.ends.values())
