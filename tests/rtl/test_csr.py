@@ -124,6 +124,37 @@ def test_arguments_keep_what_is_written_byte_by_byte(stall: float) -> None:
     simulate(dut, bench, stall=stall)
 
 
+def test_an_access_waits_for_the_answer_before_it() -> None:
+    dut: Any = ControlRegisters(DEMO)
+
+    async def bench(host: Host) -> None:
+        context, offset = host.context, TABLE["stop"].offset
+        context.set(dut.aw.payload, offset)
+        context.set(dut.ar.payload, offset)
+        for port in (dut.aw, dut.w, dut.ar):
+            context.set(port.valid, 1)
+        for value in (1, 2):
+            context.set(dut.w.payload, {"data": value, "strobe": 15})
+            assert context.get(dut.w.ready) == context.get(dut.aw.ready) == (value == 1)
+            await context.tick()
+        for _ in range(5):
+            assert context.get(dut.b.valid)
+            assert not context.get(dut.aw.ready)
+            assert not context.get(dut.w.ready)
+            assert context.get(dut.stop) == 1
+            await context.tick()
+            assert context.get(dut.r.valid)
+            assert context.get(dut.r.payload.data) == 1
+            assert not context.get(dut.ar.ready)
+        context.set(dut.b.ready, 1)
+        context.set(dut.r.ready, 1)
+        await context.tick()
+        assert context.get(dut.stop) == 2
+        assert context.get(dut.ar.ready)
+
+    simulate(dut, bench)
+
+
 def test_accesses_take_their_cycles() -> None:
     async def bench(host: Host) -> None:
         await host.write(TABLE["stop"].offset, 7)
@@ -205,6 +236,8 @@ def test_interrupts_are_enabled_raised_and_toggled() -> None:
             await end()
             assert await host.read(csr.INTERRUPT_STATUS) == enabled
             assert not context.get(dut.irq)
+            await host.write(csr.GLOBAL_INTERRUPT, 1, strobe=14)
+            assert await host.read(csr.GLOBAL_INTERRUPT) == 0
             await host.write(csr.GLOBAL_INTERRUPT, 1)
             assert await host.read(csr.GLOBAL_INTERRUPT) == 1
             assert context.get(dut.irq)

@@ -197,6 +197,16 @@ def test_a_run_waits_for_what_an_earlier_one_left(bench: Any) -> None:
     assert begins.executed[0].start > left.end > begins.started
 
 
+def test_runs_without_memory_leave_no_words_behind(bench: Any) -> None:
+    """More runs than requests may be on their way; then all words come at once."""
+    sequencer = bench(SequencerConfig(prefetch=2))
+    silent = [sequencer.job([UNKNOWN] * 9, silent=True, timeout=20) for _ in range(7)]
+    *failed, fetched = sequencer.run_all([*silent, sequencer.job(good_program())])
+    assert [one.error for one in failed] == [Error.TIMEOUT] * 7
+    assert sum(len(one.fetched) for one in failed) == 2 * sequencer.dut.config.prefetch
+    assert fetched.error is Error.NONE
+
+
 def test_nothing_starts_after_an_error(bench: Any) -> None:
     """What the unit was offered by then ends, and nothing else is offered."""
     words = [of(Unit.KV)] * 8 + [HALT]

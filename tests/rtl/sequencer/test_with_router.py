@@ -57,7 +57,7 @@ def program(random: Random) -> tuple[list[int], list[int]]:
     words += [Instruction("decide", {"to": plane, "pitch": 1, "mode": SKIP}) for plane in (1, 2, 3)]
     given: list[int] = []
     planes = [[False] * TILE for _ in range(4)]
-    for _ in range(40):
+    for _ in range(25):
         rows = random.randint(1, TILE)
         plane = random.randint(1, 3)
         mode = random.choice(["execute", "skip"])
@@ -65,15 +65,17 @@ def program(random: Random) -> tuple[list[int], list[int]]:
         decide = {"to": plane, "pitch": 1, "mode": MODES.index(mode)}
         words.append(Instruction("decide", decide))
         planes[plane][:rows] = [mode == "execute"] * rows
-        if random.random() < 0.5:
-            rows = random.randint(1, TILE)
-            words.append(Instruction("set", {"d": Register.ROWS, "value": rows}))
-        plane = random.randint(0, 3)
-        branch = {"plane": plane, "wait": unit_mask([Unit.ROUTER]), "target": len(words) + 2}
-        words.append(Instruction("branch.empty", branch))
-        if plane == 0 or any(planes[plane][:rows]):
-            given.append(len(words))
-        words.append(Instruction("load", {"lines": 1}))
+        # The second branch finds the router idle, and rows that were set just before.
+        for _ in range(2):
+            if random.random() < 0.7:
+                rows = random.randint(1, TILE)
+                words.append(Instruction("set", {"d": Register.ROWS, "value": rows}))
+            plane = random.randint(0, 3)
+            branch = {"plane": plane, "wait": unit_mask([Unit.ROUTER]), "target": len(words) + 2}
+            words.append(Instruction("branch.empty", branch))
+            if plane == 0 or any(planes[plane][:rows]):
+                given.append(len(words))
+            words.append(Instruction("load", {"lines": 1}))
     words.append(Instruction("halt", {}))
     return [one.encode() for one in words], given
 
@@ -87,4 +89,4 @@ def test_branches_see_what_the_router_wrote(bench: Any, speed: str) -> None:
     for (_, given), outcome in zip(programs, sequencer.run_all(jobs), strict=True):
         assert outcome.error is Error.NONE
         assert [one.index for one in outcome.of(Unit.DMA)] == given
-        assert 20 < len(given) < 40
+        assert 15 < len(given) < 45, "some of 50 branches are taken, some are not"
