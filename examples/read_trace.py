@@ -43,8 +43,8 @@ def main() -> None:
             ]
             print(f"  {record.operation:27} {' '.join(skipped) or '-'}")
 
-    print("\nOne operation: the gate projection of layer 3, for the prompt")
-    name = "layers.3.ffn.gate"
+    print("\nOne operation: what the FFN of layer 3 adds to the residual of the prompt")
+    name = "layers.3.ffn.down"
     record = next(record for record in trace.records if record.operation == name)
     (output,) = record.outputs.values()
     print(f"  ran for tokens {record.rows.tolist()}, wrote {output.dtype} {list(output.shape)}")

@@ -14,6 +14,7 @@ from hwroute.config import load
 from hwroute.errors import HwrouteError
 from hwroute.kv import ORDER_FIELDS
 from hwroute.sim.faults import FAULTS, Fault
+from hwroute.sim.simulate import Job, record
 
 SMALL = """
 base = "demo"
@@ -111,15 +112,16 @@ def test_one_operation_can_be_replayed_alone(small: str) -> None:
 
 @pytest.mark.cpp
 def test_an_order_replayed_alone_finds_the_buffer_as_the_run_left_it(small: str) -> None:
-    trace = api.generate(api.load("tiny"), "First", 3, config=load(small), trace=True).trace
-    assert trace is not None
+    tiny = api.load("tiny")
+    job = Job(prompt=api.encode(tiny, "First"), tokens=3)
+    _, operations, *_ = record(tiny, load(small), tiny.policy, job)
     hits = ORDER_FIELDS.index("hit")
-    record = next(
-        record
-        for record in trace.records
-        if record.operator == "kv-order" and record.outputs["order"][:, hits].any()
+    number = next(
+        item.record.id
+        for item in operations
+        if item.record.operator == "kv-order" and item.record.outputs["order"][:, hits].any()
     )
-    alone = run("-n", "3", "-c", small, "--only", str(record.id), "--json")
+    alone = run("-n", "3", "-c", small, "--only", str(number), "--json")
     assert alone.exit_code == 0, alone.output
     fields = json.loads(alone.stdout)
     assert fields["operations"] == {"kv-order": 1}
