@@ -10,7 +10,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.column_format import LANES
+from hwroute.compiler import compile_program
+from hwroute.config import PRESETS
+from hwroute.isa.fields import Unit
 from hwroute.isa.instruction import Instruction, fp32_pattern
+from hwroute.models.library import named_policy
 from hwroute.rtl.decoder import WORD
 from hwroute.rtl.fused_reduction import fused_tile_layout
 from hwroute.rtl.npe_feed import OPERAND_NAMES, LineFeed
@@ -21,6 +25,7 @@ from hwroute.rtl.row_list_layouts import ROW
 from hwroute.rtl.scratchpad_layouts import ReadPort
 from hwroute.rtl.statistics_layouts import STATISTIC
 from hwroute.rtl.vector_layouts import vector_layout
+from hwroute.shape import ModelShape
 from hwroute.sim.stream_simulation import simulate_streams
 from hwroute.sim.units import Run
 from hwroute.timing import ROW_SLOTS
@@ -203,3 +208,58 @@ def test_a_line_leaves_every_cycle(one: Instruction) -> None:
 def test_rows_of_one_line_leave_every_cycle() -> None:
     one = Instruction("residual", {"x": 0, "x_pitch": 1, "y": 99, "y_pitch": 1, "lines": 1})
     assert np.all(np.diff(run(one, list(range(20))).out_cycles["lines"]) == 1)
+
+
+def writes(one: Instruction, row: int) -> list[tuple[int, int]]:
+    """Return the lines that a row writes, each with the index of the step that completes it."""
+    if one.name in ("reduce", "argmax"):
+        return []
+    if one.name == "divide":
+        used = -(-_count(one) // 32)
+        end = one["offset"] + one["heads"] * _count(one)
+        result = []
+        for line in range(-(-end // LANES)):
+            head, element = divmod(min(end, LANES * (line + 1)) - 1 - one["offset"], _count(one))
+            step = head * used + element // 32
+            result.append((one["out"] + row * one["out_pitch"] + line, step))
+        return result
+    name = "x" if one.name in ("rotate", "residual") else "out"
+    steps = 2 if one.name == "swiglu" else 1
+    start = one[name] + row * one[f"{name}_pitch"]
+    return [
+        (start + line, steps * line + steps - 1) for line in range(len(places(one, row)) // steps)
+    ]
+
+
+def reads_what_it_wrote(one: Instruction, rows: int) -> bool:
+    """Tell whether an instruction reads a line at a step behind one that writes it."""
+    count = len(places(one, 0))
+    written: dict[int, int] = {}
+    for row in range(rows):
+        for line, step in writes(one, row):
+            written.setdefault(line, row * count + step)
+    has_y = one.name in ("normalise", "rotate", "residual")
+    return any(
+        written.get(line, 1 << 60) < row * count + index
+        for row in range(rows)
+        for index, (x, y, _) in enumerate(places(one, row))
+        for line in ((x, y) if has_y else (x,))
+    )
+
+
+def test_no_compiled_instruction_reads_what_it_wrote() -> None:
+    """What the unit asks of programs; one row where the pitch says that there is no other."""
+    shape = ModelShape(
+        dim=256, layers=2, heads=4, kv_heads=2, head_dim=64, ffn_dim=1024, vocab=1000, context=64
+    )
+    seen = set()
+    for config in (PRESETS["demo"], PRESETS["u280"]):
+        program = compile_program(shape, named_policy("skipgpt"), config, model="small")
+        for one in program.instructions:
+            if one.unit is Unit.NPE:
+                seen.add(one.name)
+                rows = program.tile if one.values.get("x_pitch") else 1
+                assert not reads_what_it_wrote(one, rows), one
+    assert seen == {one.name for one in INSTRUCTIONS}
+    forward = Instruction("swiglu", {"x": 0, "x_pitch": 8, "out": 3, "out_pitch": 8, "lines": 4})
+    assert reads_what_it_wrote(forward, 1)
