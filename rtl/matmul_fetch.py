@@ -105,7 +105,7 @@ class MatmulFetch(wiring.Component):
         m.submodules.fork = fork = Fork(REQUEST, ways=self.ports)
         tag = asked_layout(self.shape)
         m.submodules.tags = tags = fifo.SyncFIFO(
-            width=tag["place"].width + 1, depth=STRIPES * self.shape.tracks
+            width=tag["chunk"].width + 1, depth=STRIPES * self.shape.tracks
         )
         wiring.connect(m, wiring.flipped(self.i), runs.i)
         for port, way in enumerate(fork.outputs):
@@ -117,7 +117,7 @@ class MatmulFetch(wiring.Component):
             fork.i.payload.eq(asked.request),
             runs.o.ready.eq(fork.i.ready & tags.w_rdy),
             tags.w_en.eq(runs.o.valid & runs.o.ready),
-            tags.w_data.eq(Cat(asked.place, asked.final)),
+            tags.w_data.eq(Cat(asked.chunk, asked.final)),
         ]
         return tags
 
@@ -125,8 +125,7 @@ class MatmulFetch(wiring.Component):
         """Write what arrives into the ring; return the place behind the last row that is there."""
         beats = [getattr(self, f"beats_{port}") for port in range(self.ports)]
         beat_bits = (self.row_beats - 1).bit_length()
-        row_bits = (self.rows - 1).bit_length()
-        count = Signal(beat_bits + row_bits)
+        count = Signal(beat_bits + len(self.place.row))
         taken, last, wrong = Signal(), beats[0].payload.last, Signal()
         m.d.comb += taken.eq(Cat(beat.valid for beat in beats).all() & tags.r_rdy)
         m.d.comb += [beat.ready.eq(taken) for beat in beats]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwroute.config import Config
 from hwroute.rtl.array_layouts import Mode, slot_bits, x_payload
+from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.matmul_layouts import JOBS, MatmulShape, input_layout, row_place_layout
 from hwroute.rtl.scratchpad_layouts import ReadPort
 
@@ -85,7 +86,7 @@ class MatmulInput(wiring.Component):
         active, writing = Signal(), Signal()
         left, lines = Signal.like(walk.blocks), Signal.like(walk.lines)
         line, index = Signal.like(walk.lines, name="line"), Signal(range(self.shape.rows))
-        track = Signal(range(self.shape.tracks))
+        track = Signal(bits(self.shape.tracks))
         count = Signal(slot_bits(self.config))
         batch = self.shape.batch(walk.spread, left)
         only = rows.count == 1
@@ -135,7 +136,7 @@ class MatmulInput(wiring.Component):
     def _issue(self, m: Module, beat: Any, beats: Any) -> None:
         """Make beats of the lines that come."""
         x, response = self.x.payload, self.read.response
-        copy, ends = Signal(range(self.shape.tracks)), Signal()
+        copy, ends = Signal(bits(self.shape.tracks)), Signal()
         free = ~self.x.valid | self.x.ready
         there = beats.r_rdy & response.valid
         last = copy == beat.copies - 1

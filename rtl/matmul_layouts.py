@@ -11,6 +11,7 @@ from hwroute.isa.table import BY_NAME
 from hwroute.rtl.array_layouts import slot_bits
 from hwroute.rtl.axi import LINE_BEATS
 from hwroute.rtl.issue_layouts import INDEX_BITS
+from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.memory_layouts import REQUEST
 from hwroute.timing import ARRAY_BEAT_DISTANCE
 
@@ -191,18 +192,17 @@ def output_layout(shape: MatmulShape) -> data.StructLayout:
     )
 
 
-def place_layout(shape: MatmulShape, rows: int) -> data.StructLayout:
-    """Return a place in a ring of stripes with `rows` rows a chunk.
+def chunk_layout(shape: MatmulShape) -> data.StructLayout:
+    """Return which chunk of a ring: its track, and its stripe.
 
     Stripes are counted beyond the ring by one bit, which tells full from empty.
     """
-    return data.StructLayout(
-        {
-            "row": (rows - 1).bit_length(),
-            "track": (shape.tracks - 1).bit_length(),
-            "stripe": STRIPES.bit_length(),
-        }
-    )
+    return data.StructLayout({"track": bits(shape.tracks), "stripe": STRIPES.bit_length()})
+
+
+def place_layout(shape: MatmulShape, rows: int) -> data.StructLayout:
+    """Return a place in a ring with `rows` rows a chunk: the row below `chunk_layout`."""
+    return data.StructLayout({"row": bits(rows), **dict(chunk_layout(shape).members)})
 
 
 def row_place_layout(config: Config) -> data.StructLayout:

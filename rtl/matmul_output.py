@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hwroute.config import Config
 from hwroute.isa.fields import LINE_ELEMENTS
 from hwroute.rtl.issue_layouts import DONE
+from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.matmul_layouts import (
     FIELDS,
     JOBS,
@@ -34,7 +35,7 @@ def segment_layout(shape: MatmulShape) -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "number": range(shape.columns // shape.segment),
+            "number": bits(shape.columns // shape.segment),
             "block_ends": 1,
             "count": range(shape.segment + 1),
             "wide": 1,

@@ -6,13 +6,13 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwroute.rtl.matmul_layouts import STRIPES, MatmulShape, place_layout, run_layout
+from hwroute.rtl.matmul_layouts import STRIPES, MatmulShape, chunk_layout, run_layout
 from hwroute.rtl.memory_layouts import REQUEST
 
 
 def asked_layout(shape: MatmulShape) -> data.StructLayout:
     """Return a request, where what it brings goes, and whether it is the last of its matrix."""
-    return data.StructLayout({"request": REQUEST, "place": place_layout(shape, 1), "final": 1})
+    return data.StructLayout({"request": REQUEST, "chunk": chunk_layout(shape), "final": 1})
 
 
 class MatmulRuns(wiring.Component):
@@ -56,14 +56,14 @@ class MatmulRuns(wiring.Component):
         # A block's rest; addresses of the batch and of the chunk; what of a block is behind.
         rest = Signal.like(job.stride)
         base, address, offset = (Signal.like(job.first, name=n) for n in ("base", "at", "offset"))
-        place = Signal(o.place.shape())
+        chunk = Signal(o.chunk.shape())
         free = Signal(range(STRIPES + 1), init=STRIPES)
         batch = self.shape.batch(job.spread, left)
         step, last_track, last_chunk = Signal(), Signal(), Signal()
-        begins = place.track == 0
+        begins = chunk.track == 0
         m.d.comb += [
             step.eq(active & (~self.o.valid | self.o.ready) & (~begins | free.any())),
-            last_track.eq(place.track == batch - 1),
+            last_track.eq(chunk.track == batch - 1),
             last_chunk.eq(rest <= self.run),
             self.i.ready.eq(step & last_track & last_chunk & (left == batch)),
         ]
@@ -84,10 +84,10 @@ class MatmulRuns(wiring.Component):
                 self.o.valid.eq(1),
                 o.request.first.eq(address),
                 o.request.count.eq(Mux(last_chunk, rest, self.run)),
-                o.place.eq(place),
+                o.chunk.eq(chunk),
                 o.final.eq(self.i.ready),
-                place.track.eq(Mux(last_track, 0, place.track + 1)),
-                place.stripe.eq(place.stripe + last_track),
+                chunk.track.eq(Mux(last_track, 0, chunk.track + 1)),
+                chunk.stripe.eq(chunk.stripe + last_track),
                 address.eq(address + job.stride),
                 active.eq(~self.i.ready),
             ]

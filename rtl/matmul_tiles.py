@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hwroute.column_format import LANES
 from hwroute.config import Config
 from hwroute.rtl.array_layouts import w_payload
+from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.matmul_layouts import MatmulShape, place_layout, walk_layout
 
 WEIGHT_BITS = 4
@@ -74,7 +75,7 @@ class MatmulTiles(wiring.Component):
         m = Module()
         shape = self.shape
         step, active = Signal(), Signal()
-        part, piece = Signal(range(shape.tile_rows)), Signal(range(shape.row_tiles))
+        part, piece = Signal(bits(shape.tile_rows)), Signal(bits(shape.row_tiles))
         ends = part == shape.tile_rows - 1
         with m.If(step):
             m.d.sync += part.eq(Mux(ends, 0, part + 1))
@@ -89,8 +90,8 @@ class MatmulTiles(wiring.Component):
         with m.If(moves):
             m.d.sync += [waiting.eq(step), whole.eq(ends), at.eq(part), which.eq(piece)]
         tile_bits = WEIGHT_BITS * LANES * shape.columns
-        before = Signal(tile_bits - tile_bits // shape.tile_rows)
         if shape.tile_rows > 1:
+            before = Signal(tile_bits - len(self.weight_row))
             with m.If(waiting & ~whole):
                 m.d.sync += before.word_select(at, len(self.weight_row)).eq(self.weight_row)
             tile = Cat(before, self.weight_row)
@@ -108,8 +109,8 @@ class MatmulTiles(wiring.Component):
         """Go from tile to tile, after the step that `ends` one."""
         shape, job = self.shape, self.i.payload
         left, lines = Signal(shape.block_bits), Signal.like(job.lines)
-        line, member = Signal(range(shape.chunk_lines)), Signal(range(shape.group_lines))
-        track = Signal(range(shape.tracks))
+        line, member = Signal(bits(shape.chunk_lines)), Signal(bits(shape.group_lines))
+        track = Signal(bits(shape.tracks))
         stripe = Signal(self.weight_place.stripe.shape())
         row = Signal(self.weight_place.row.shape())
         group = Signal(self.scale_place.row.shape())

@@ -14,6 +14,7 @@ from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.rtl.hbm_port import HBMPort
 from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
+from hwroute.rtl.matmul import MatmulControl
 from hwroute.rtl.memory_port import MemoryPort
 from hwroute.rtl.npe import NPE
 from hwroute.rtl.npe_unit import NPEUnit
@@ -36,6 +37,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     ),
     "hbm-port": HBMPort,
     "array": PEArray,
+    "matmul": MatmulControl,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
     "npe": lambda config: NPE(config.numerics.rounding),
