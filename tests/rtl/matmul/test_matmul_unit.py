@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The matmul unit against the interpreter, bit for bit, and how fast it is."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,9 @@ def add_random(bench: Any, *, columns: int, lines: int) -> None:
 
 GEOMETRIES = [
     pytest.param((16, 4), {}, id="demo"),
-    pytest.param((16, 32), {}, id="two-tiles-a-cycle"),
+    pytest.param((4, 8), {"rows": 32}, id="two-tiles-a-cycle"),
     pytest.param((4, 4), {"rows": 32}, id="one-tile-a-cycle"),
-    pytest.param((16, 2), {"beat_bits": 512, "group": 192}, id="pairs"),
+    pytest.param((8, 2), {"beat_bits": 512, "group": 192}, id="pairs"),
     pytest.param((8, 4), {"variant": Variant.OVERPACKED}, id="overpacked"),
 ]
 
@@ -108,13 +109,12 @@ def test_an_instruction_reads_what_the_one_before_it_wrote(bench, small) -> None
 
 
 @pytest.mark.parametrize("wide", [0, 1])
-@pytest.mark.parametrize("columns", [1, 16, 33, 64])
-def test_outputs_begin_anywhere_and_zeros_follow(bench, small, columns, wide) -> None:
+def test_outputs_begin_anywhere_and_zeros_follow(bench, small, wide) -> None:
     """What is in front of a row stays; behind its end its last line becomes zero."""
-    machine = bench(small(16, 8), seed=44)
+    machine = bench(small(8, 8), seed=44)
     machine.state.scratchpad[HALF:] |= 1
-    offsets = (0, 1, 15, 31, 32, 48, 63)
-    for index, offset in enumerate(offsets):
+    cases = [*product((1, 8, 33, 64), (0, 15, 32, 63))]
+    for index, (columns, offset) in enumerate(cases):
         machine.add(
             2,
             x_pitch=1,
@@ -127,7 +127,7 @@ def test_outputs_begin_anywhere_and_zeros_follow(bench, small, columns, wide) ->
             bias=40,
         )
     machine.run()
-    for index, offset in enumerate(offsets):
+    for index, (columns, offset) in enumerate(cases):
         row = machine.pad[HALF + 10 * index :][:5].reshape(-1)
         start, end = offset << wide, (offset + columns) << wide
         assert row[:start].all()
