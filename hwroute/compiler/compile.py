@@ -11,9 +11,10 @@ from hwroute.compiler.dependences import synchronise
 from hwroute.compiler.draft import Buffer, Draft, Matrix, Store
 from hwroute.compiler.frame import frame
 from hwroute.compiler.layout import Layout
-from hwroute.config import Config
+from hwroute.config import Config, KVConfig
 from hwroute.errors import InputError
-from hwroute.isa.fields import LINE_BYTES, lines_of
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, lines_of
+from hwroute.kv_layout import KVLayout
 from hwroute.operation_list import build
 from hwroute.operations import Operation
 from hwroute.policy import RoutingPolicy
@@ -89,6 +90,7 @@ def lower(
     operations = build(shape, policy)
     context = _context(shape, config, context)
     layout = Layout(shape, config, context)
+    _check_entry(layout.entry, config.kv)
     target = Target(
         shape=shape,
         config=config,
@@ -113,6 +115,15 @@ def _context(shape: ModelShape, config: Config, asked: int | None) -> int:
             value, limit = (needed, room) if name == "context" else (room, needed)
             raise InputError(f"{name} must be {what} {limit}, not {value}")
     return context
+
+
+def _check_entry(entry: KVLayout, kv: KVConfig) -> None:
+    """Raise InputError where a K vector is longer than an entry of the history buffer."""
+    needed = -(-entry.vector_beats * BEAT_BYTES * 8 // kv.beat_bits)
+    if needed > kv.entry_beats:
+        raise InputError(
+            f"kv.entry_beats must be at least {needed} (K or V of a token), not {kv.entry_beats}"
+        )
 
 
 def _fit(target: Target, operations: tuple[Operation, ...], fused: bool) -> tuple[int, Bodies]:

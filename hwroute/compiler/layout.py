@@ -107,10 +107,19 @@ class Layout:
         ):
             needed = self._end[space] * unit
             if needed > room:
+                fitting = self._fitting_context() if space is Space.HBM else 0
+                hint = f"; {fitting} tokens fit" if fitting else ""
                 raise InputError(
                     f"memory.{field} must be at least {needed} bytes ({what} for a context of "
-                    f"{self.context} tokens), not {room}"
+                    f"{self.context} tokens), not {room}{hint}"
                 )
+
+    def _fitting_context(self) -> int:
+        """Return the longest context whose K and V fit HBM, 0 for none."""
+        ports, layers = self.config.kv.hbm_ports, self.shape.layers
+        weights = next(one.address for one in self._regions if one.content is Content.KV)
+        room = self.config.memory.hbm_port_bytes // BEAT_BYTES - weights
+        return max(0, room // (layers * self.entry.slot_beats) * ports)
 
 
 def paired_operations(operations: tuple[Operation, ...]) -> dict[int, int]:

@@ -18,7 +18,7 @@ from hwroute.models.interpreter import Interpreter
 from hwroute.models.library import SHAPES, named_policy, shape_names
 from hwroute.program import Program
 
-WIDE = 'base = "u280"\n[kv]\nmax_layers = 40\n'
+WIDE = 'base = "u280"\n[kv]\nmax_layers = 40\nentry_beats = 160\n'
 
 
 def run(line: str) -> Result:

@@ -261,6 +261,18 @@ def test_only_control_instructions_never_signal_and_every_token_is_taken() -> No
             r"memory\.planes must be at least \d for the policy, not 1",
         ),
         (
+            replace(SMALL, head_dim=128),
+            DEMO,
+            None,
+            r"kv\.entry_beats must be at least 16 \(K or V of a token\), not 8",
+        ),
+        (
+            replace(SMALL, context=256),
+            replace(DEMO, memory=replace(DEMO.memory, hbm_port_bytes=448 << 10)),
+            None,
+            r"memory\.hbm_port_bytes must be at least \d+ bytes .* 256 tokens\), not 458752; \d+",
+        ),
+        (
             replace(SMALL, ffn_dim=1 << 16),
             DEMO,
             None,
@@ -284,3 +296,15 @@ def test_interleaved_k_and_v_are_a_configuration() -> None:
     memory = replace(DEMO.memory, kv_mapping=KVMapping.INTERLEAVED)
     (one,) = (one for _, one in named(compiled(config=replace(DEMO, memory=memory)), "kv.map"))
     assert one.choice("mapping") == "interleaved"
+
+
+def test_the_context_that_is_said_to_fit_fits_and_no_longer_one() -> None:
+    shape = replace(SMALL, context=256)
+    config = replace(DEMO, memory=replace(DEMO.memory, hbm_port_bytes=448 << 10))
+    with pytest.raises(InputError) as caught:
+        compiled(config=config, shape=shape)
+    fitting = int(str(caught.value).rpartition("; ")[2].split()[0])
+    assert 0 < fitting < 256
+    assert compiled(config=config, shape=shape, context=fitting).memory.context == fitting
+    with pytest.raises(InputError, match=r"memory\.hbm_port_bytes"):
+        compiled(config=config, shape=shape, context=fitting + 1)

@@ -38,7 +38,7 @@ ODD = ModelShape(
 )
 """Nothing of it is a multiple of the lanes."""
 WIDE = ModelShape(
-    dim=256, layers=2, heads=2, kv_heads=2, head_dim=128, ffn_dim=1024, vocab=600, context=64
+    dim=256, layers=2, heads=2, kv_heads=1, head_dim=128, ffn_dim=1024, vocab=600, context=64
 )
 PROMPT = [int(token) for token in np.random.default_rng(3).integers(0, 90, 21)]
 Parts = dict[str, list[Any]]
