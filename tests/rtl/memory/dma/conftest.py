@@ -95,16 +95,22 @@ def golden_state(seed: int) -> State:
     return state
 
 
-def execute(state: State, issue: Issue) -> bool:
-    """Run an instruction on the golden model; tell whether it failed."""
-    registers = state.registers
-    registers[Register.POSITION], registers[Register.ROWS] = issue.position, issue.rows
-    registers[Register.T0] = issue.value
-    try:
-        getattr(moves.DMA(state), issue.one.name)(issue.one)
-    except MachineError:
-        return True
-    return False
+class Golden:
+    """The golden state, and the golden unit that changes it."""
+
+    def __init__(self, seed: int = 5):
+        self.state = golden_state(seed)
+
+    def execute(self, issue: Issue) -> bool:
+        """Run an instruction; tell whether it failed."""
+        registers = self.state.registers
+        registers[Register.POSITION], registers[Register.ROWS] = issue.position, issue.rows
+        registers[Register.T0] = issue.value
+        try:
+            getattr(moves.DMA(self.state), issue.one.name)(issue.one)
+        except MachineError:
+            return True
+        return False
 
 
 class DMABench:
@@ -114,7 +120,8 @@ class DMABench:
         self.packed = packed
         self.unit: Any = DMASystem()
         self.bench = bench(self.unit, stall=stall, seed=3, forget=self.unit.forget)
-        self.golden = golden_state(5)
+        golden = Golden()
+        self.golden, self.execute = golden.state, golden.execute
         self.scratchpad = self.golden.scratchpad.copy()
         self.planes = self.golden.planes.copy()
         self.content = bytearray(self.golden.ddr.tobytes())
@@ -226,7 +233,7 @@ class DMABench:
     def expect(self, issues: list[Issue]) -> list[int]:
         """Run instructions on the golden model; return the payloads of their ends."""
         return [
-            self.packed(DONE, error=execute(self.golden, issue), index=index)
+            self.packed(DONE, error=self.execute(issue), index=index)
             for index, issue in enumerate(issues)
         ]
 
@@ -250,15 +257,47 @@ def system(bench: Any, packed: Any) -> Callable[..., DMABench]:
     return lambda **options: DMABench(bench, packed, **options)
 
 
+def issued(name: str, *, position: int = 0, rows: int = 1, value: int = 0, **fields: int) -> Issue:
+    """Return an instruction of its fields and registers; ``value`` is in the one that it names."""
+    if name != "gather":
+        fields[{"put": "value"}.get(name, "index")] = Register.T0
+    return Issue(Instruction(name, fields), position, rows, value)
+
+
+def drawn(random: Random) -> Issue:
+    """Return a legal instruction; stores and puts spare neither ids nor tables."""
+    name = random.choice(["load", "store", "gather", "put"])
+    position, rows = random.randrange(100), random.randint(1, TILE)
+    if name == "put":
+        value = random.randrange(VOCABULARY)
+        return issued(name, position=position, value=value, ids=IDS)
+    lines, plane = random.randint(1, 6), random.randrange(8)
+    matrix = "from" if name == "store" else "to"
+    fields = {matrix: random.randrange(100), f"{matrix}_pitch": random.randint(0, 9)}
+    if name == "gather":
+        table = random.randrange(12, 200)
+        fields |= {"table": table, "ids": IDS, "vocabulary": VOCABULARY}
+    else:
+        fields |= {
+            "address": random.randrange(12, 200),
+            "stride": random.randint(0, 6),
+            "per_row": random.randint(0, 1),
+        }
+    value = random.randrange(30)
+    fields |= {"lines": lines, "plane": plane}
+    return issued(name, position=position, rows=rows, value=value, **fields)
+
+
 @pytest.fixture(scope="session")
 def issue() -> Callable[..., Issue]:
-    """Return a function that makes an issued instruction of its fields and registers."""
+    return issued
 
-    def make(
-        name: str, *, position: int = 0, rows: int = 1, value: int = 0, **fields: int
-    ) -> Issue:
-        if name != "gather":
-            fields[{"put": "value"}.get(name, "index")] = Register.T0
-        return Issue(Instruction(name, fields), position, rows, value)
 
-    return make
+@pytest.fixture(scope="session")
+def draw() -> Callable[[Random], Issue]:
+    return drawn
+
+
+@pytest.fixture
+def golden() -> Golden:
+    return Golden()

@@ -18,37 +18,13 @@ IDS, VOCABULARY = 8, 40
 Stalls = pytest.mark.parametrize(("stall", "latency"), [(0.0, 1), (0.0, 60), (0.4, 20)])
 
 
-def drawn(issue: Any, random: Random) -> Any:
-    """Return a legal instruction; stores and puts spare neither ids nor tables."""
-    name = random.choice(["load", "store", "gather", "put"])
-    position, rows = random.randrange(100), random.randint(1, TILE)
-    if name == "put":
-        value = random.randrange(VOCABULARY)
-        return issue(name, position=position, value=value, ids=IDS)
-    lines, plane = random.randint(1, 6), random.randrange(8)
-    matrix = "from" if name == "store" else "to"
-    fields = {matrix: random.randrange(100), f"{matrix}_pitch": random.randint(0, 9)}
-    if name == "gather":
-        table = random.randrange(12, 200)
-        fields |= {"table": table, "ids": IDS, "vocabulary": VOCABULARY}
-    else:
-        fields |= {
-            "address": random.randrange(12, 200),
-            "stride": random.randint(0, 6),
-            "per_row": random.randint(0, 1),
-        }
-    value = random.randrange(30)
-    fields |= {"lines": lines, "plane": plane}
-    return issue(name, position=position, rows=rows, value=value, **fields)
-
-
 @Stalls
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_instructions_leave_the_golden_memories(
-    system: Callable[..., Any], issue: Any, stall: float, latency: int, seed: int
+    system: Callable[..., Any], draw: Any, stall: float, latency: int, seed: int
 ) -> None:
     random = Random(seed)
-    issues = [drawn(issue, random) for _ in range(40)]
+    issues = [draw(random) for _ in range(40)]
     one = system(stall=stall, latency=latency)
     before = one.scratchpad.copy(), bytes(one.content)
     one.run(issues)
