@@ -196,14 +196,17 @@ def npe_cycles(lines: int) -> int:
 def npe_reduce_cycles(rows: int, lines: int, values: int) -> int:
     """Return the cycles from a reduction to its end: `lines` of a row, `values` sums of a row.
 
-    Each row but those of the last group must have at least as many lines as take its sums away,
-    `values` + 1.
+    Rows run in groups of ROW_SLOTS, which have more lines than sums. With a router up to two more
+    for each of its lines and group, where a bank of the scratchpad is wanted twice.
     """
     groups = (rows - 1) // ROW_SLOTS
     last = rows - ROW_SLOTS * groups
+    gathered = min(rows, ROW_SLOTS) - 1
     tiles = ROW_SLOTS * groups * lines + (lines - 1) * max(last, ROW_PERIOD_CYCLES) + 1
-    away = last * (values + 1)
-    return NPE_CONTROL_CYCLES + SCRATCHPAD_READ_CYCLES + tiles + FUSED_CYCLES + away
+    # While a row's sums are written no other row's come out.
+    written = ROW_SLOTS * groups * values + last * (values + 1)
+    way = NPE_CONTROL_CYCLES - 2 + SCRATCHPAD_READ_CYCLES + FUSED_CYCLES
+    return way + gathered + tiles + written
 
 
 # matmul on the array: hwroute.rtl.matmul.
@@ -281,6 +284,8 @@ first beat, besides the memory's latency; two synchronisers and both engines."""
 
 # DMA unit: hwroute.rtl.dma.
 
+DMA_INSTRUCTION_CYCLES = 5
+"""From an instruction to the next of the same direction, where its rows do not take longer."""
 DMA_ROW_CYCLES = 2
 """From row to row, where its lines do not take longer."""
 DMA_GATHER_ROW_CYCLES = 5
@@ -288,20 +293,21 @@ DMA_PLACE_CYCLES = 3
 """From a row to its addresses, checked."""
 DMA_LINE_PERIOD_CYCLES = 2
 """A line is two beats of DDR."""
-DMA_LOAD_CYCLES = 15
+DMA_LOAD_CYCLES = 13
 """Of a load besides its lines and the latency of DDR."""
-DMA_STORE_CYCLES = 12
+DMA_STORE_CYCLES = 10
 """Of a store besides its lines and the latencies of scratchpad and DDR."""
+DMA_LIST_CYCLES = 1 + ROW_LIST_CYCLES
+"""What an instruction takes longer that is for each row of a plane."""
 
 
-def dma_load_cycles(lines: int, ddr: int) -> int:
-    """Return the cycles from a load to its end.
-
-    Of `lines` in all its rows, which the router lists a cycle after it is asked.
-    """
-    return DMA_LOAD_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + ddr
+def dma_load_cycles(lines: int, ddr: int, *, per_row: bool) -> int:
+    """Return the cycles from a load to its end, `lines` in all its rows, with DDR's latency."""
+    listing = DMA_LIST_CYCLES if per_row else 0
+    return listing + DMA_LOAD_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + ddr
 
 
-def dma_store_cycles(lines: int, scratchpad: int, ddr: int) -> int:
-    """Return the cycles from a store to its end, like `dma_load_cycles`."""
-    return DMA_STORE_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + scratchpad + ddr
+def dma_store_cycles(lines: int, scratchpad: int, ddr: int, *, per_row: bool) -> int:
+    """Return the cycles from a store to its end, with the latencies of both memories."""
+    listing = DMA_LIST_CYCLES if per_row else 0
+    return listing + DMA_STORE_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + scratchpad + ddr

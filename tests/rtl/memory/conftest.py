@@ -56,9 +56,7 @@ class Bench:
             if writes:
                 self.simulator.add_testbench(memory.serve_writes, background=True)
 
-    def feed(
-        self, port: Any, payloads: Sequence[int], *, domain: str = "sync", again: bool = False
-    ) -> list[int]:
+    def feed(self, port: Any, payloads: Sequence[int], *, again: bool = False) -> list[int]:
         """Send payloads, as integers; return the list of the cycles of their transfers.
 
         again: only after the unit was told to forget.
@@ -72,7 +70,7 @@ class Bench:
             async def tick() -> tuple[bool, bool]:
                 nonlocal cycle
                 cycle += 1
-                _, _, forget, ready = await context.tick(domain).sample(self.forget, port.ready)
+                _, _, forget, ready = await context.tick().sample(self.forget, port.ready)
                 return bool(forget), bool(ready)
 
             while again and not self._forgot:
@@ -94,11 +92,12 @@ class Bench:
         return cycles
 
     def drain(
-        self, port: Any, count: int, *, domain: str = "sync", stall: float | None = None
+        self, port: Any, count: int, *, stall: float | None = None, shy: bool = False
     ) -> tuple[list[int], list[int]]:
         """Take `count` payloads; return the lists of payloads and of their cycles.
 
-        A payload too many is an error, and one that changes while it waits.
+        Payloads beyond `count` are in the lists too; one that changes while it waits is an error.
+        shy: be ready only while there is a payload.
         """
         random = Random(self._seeds.random())
         chance = self.stall if stall is None else stall
@@ -108,9 +107,9 @@ class Bench:
         async def sink(context: Any) -> None:
             cycle, held = 0, None
             while True:
-                ready = random.random() >= chance
+                ready = random.random() >= chance and (not shy or bool(context.get(port.valid)))
                 context.set(port.ready, ready)
-                _, _, forget, valid, payload = await context.tick(domain).sample(
+                _, _, forget, valid, payload = await context.tick().sample(
                     self.forget, port.valid, Value.cast(port.payload)
                 )
                 cycle += 1

@@ -197,7 +197,7 @@ def test_after_a_reset_the_next_run_is_clean(
     one.bench.tell_to_forget(after, *others, length=length)
     reads = [*drawn(6, 8), (BEATS, 1)]
     one.requests(one.unit.read, reads, again=True)
-    payloads, _ = one.bench.drain(one.unit.beats, len(one.expected(reads)))
+    payloads, _ = one.bench.drain(one.unit.beats, len(one.expected(reads)), shy=True)
     data = Random(7).randbytes(50 * SIZE)
     one.requests(one.unit.write, [(old, 50)], again=True)
     one.bench.feed(one.unit.data, one.stores(data, [50]), again=True)

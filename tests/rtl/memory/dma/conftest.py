@@ -12,6 +12,7 @@ from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hwroute import timing
 from hwroute.config import PRESETS, Config
 from hwroute.isa.fields import LINE_BYTES, Register
 from hwroute.isa.instruction import Instruction
@@ -187,19 +188,20 @@ class DMABench:
     async def list_rows(self, context: Any) -> None:
         """Serve the row lists."""
         request, rows = self.unit.rows.request, self.unit.rows.rows
-        waiting: deque[int] = deque()
-        offered = False
+        waiting: deque[tuple[int, int]] = deque()
+        cycle, offered = 0, False
         while True:
             ready = self.random.random() >= self.stall
             context.set(request.ready, ready)
-            if waiting and self.random.random() >= self.stall:
+            if waiting and waiting[0][0] <= cycle and self.random.random() >= self.stall:
                 offered = True
-                context.set(rows.payload.as_value(), waiting[0])
+                context.set(rows.payload.as_value(), waiting[0][1])
             context.set(rows.valid, offered)
             _, _, forget, valid, plane, count, taken = await context.tick().sample(
                 self.unit.forget, request.valid, request.payload.plane, request.payload.rows,
                 rows.ready,
             )  # fmt: skip
+            cycle += 1
             if forget:
                 waiting.clear()
                 offered = False
@@ -209,10 +211,9 @@ class DMABench:
                 offered = False
             if valid and ready:
                 held = np.flatnonzero(self.planes[plane, :count] | (plane == 0)).tolist()
-                for row in held:
-                    waiting.append(self.packed(ROW, row=row, last=row == held[-1]))
-                if not held:
-                    waiting.append(self.packed(ROW, last=1, empty=1))
+                listed = [self.packed(ROW, row=row, last=row == held[-1]) for row in held]
+                due = cycle + timing.ROW_LIST_CYCLES - 1
+                waiting.extend((due, one) for one in listed or [self.packed(ROW, last=1, empty=1)])
 
     def issue(self, issues: list[Issue], *, again: bool = False) -> list[int]:
         """Issue instructions, each with its place in the list as index."""

@@ -144,8 +144,18 @@ def test_loads_take_two_cycles_a_line(
     )
     issued, ended = one.run([load])
     assert set(np.diff(one.written)) == {timing.DMA_LINE_PERIOD_CYCLES}
-    assert ended[0] - issued[0] == timing.dma_load_cycles(rows * lines, latency)
+    assert ended[0] - issued[0] == timing.dma_load_cycles(rows * lines, latency, per_row=True)
     one.compare()
+
+
+def test_instructions_of_one_direction_do_not_wait_for_each_other(
+    system: Callable[..., Any], issue: Any
+) -> None:
+    one = system(latency=60)
+    issued, ended = one.run([issue("load", to=n, address=20, lines=2) for n in range(20)])
+    assert set(np.diff(issued)[1:]) == {timing.DMA_INSTRUCTION_CYCLES}
+    assert max(np.diff(ended)) == timing.DMA_INSTRUCTION_CYCLES
+    assert ended[0] - issued[0] == timing.dma_load_cycles(2, 60, per_row=False)
 
 
 def test_a_load_ends_after_its_last_line_is_written(system: Callable[..., Any], issue: Any) -> None:
@@ -166,7 +176,7 @@ def test_stores_take_two_cycles_a_line(
     one = system(latency=latency)
     fields = {"from": 0, "from_pitch": lines, "address": 20, "stride": lines, "lines": lines}
     issued, ended = one.run([issue("store", per_row=1, rows=rows, **fields)])
-    assert ended[0] - issued[0] == timing.dma_store_cycles(rows * lines, 3, latency)
+    assert ended[0] - issued[0] == timing.dma_store_cycles(rows * lines, 3, latency, per_row=True)
     one.compare()
 
 
