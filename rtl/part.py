@@ -4,7 +4,7 @@ Amaranth writes a module for every instance; for the columns of a large array th
 hundred copies of the same text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,7 +19,7 @@ _placed: ContextVar[dict[str, wiring.Component] | None] = ContextVar("placed", d
 class Part(wiring.Component):
     """One placement of a component that `hwroute.rtl.emit.emit` writes once.
 
-    Has the members of the component, which must be plain ports.
+    Has the members of the component.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ class Part(wiring.Component):
         Name of the Verilog module.
     component
         What to place: the same object in every part of that name.
+    domains
+        Clock domains that the component uses.
 
     Raises
     ------
@@ -34,9 +36,12 @@ class Part(wiring.Component):
         Another component was placed under the same name.
     """
 
-    def __init__(self, module: str, component: wiring.Component):
+    def __init__(
+        self, module: str, component: wiring.Component, *, domains: Sequence[str] = ("sync",)
+    ):
         self.module = module
         self.component = component
+        self.domains = tuple(domains)
         super().__init__(dict(component.signature.members))
 
     def elaborate(self, platform: Any) -> Instance:
@@ -45,10 +50,14 @@ class Part(wiring.Component):
             self.component
         ):
             raise ValueError(f"Part must be the component placed before, not {self.module!r} anew")
-        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-        for (name,), member, value in self.signature.flatten(self):
+        ports: dict[str, Any] = {}
+        for domain in self.domains:
+            prefix = "" if domain == "sync" else f"{domain}_"
+            ports[f"i_{prefix}clk"] = ClockSignal(domain)
+            ports[f"i_{prefix}rst"] = ResetSignal(domain)
+        for path, member, value in self.signature.flatten(self):
             direction = "i" if member.flow is In else "o"
-            ports[f"{direction}_{name}"] = Value.cast(value)
+            ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
         return Instance(self.module, **ports)
 
 
