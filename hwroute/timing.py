@@ -188,7 +188,8 @@ NPE_CONTROL_CYCLES = 15
 def npe_cycles(lines: int) -> int:
     """Return the cycles from an instruction to its end, for `lines` lines of x in all its rows.
 
-    One more where operands begin in the same bank of the scratchpad.
+    One more where operands begin in the same bank of the scratchpad; for ``rotate``, which reads
+    the same line of the table for every head, one more each time that x passes its bank.
     """
     return NPE_CONTROL_CYCLES + lines + SCRATCHPAD_READ_CYCLES + VECTOR_CYCLES
 

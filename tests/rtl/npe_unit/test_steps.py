@@ -108,6 +108,10 @@ def run(one: Instruction, rows: list[int], stall: float = 0.0) -> Run:
         reads["y"] = reads["y"][:0]
     if not one.values.get("routed", 0):
         reads["z"] = reads["z"][:0]
+    # Rows in turn share the line of weights: it is read once, for the first of them.
+    turn = np.cumsum(slot == 0) - 1
+    for name in ("y", "z"):
+        reads[name] = reads[name][slot == 0] if len(reads[name]) else reads[name]
     data = {name: rng.integers(0, 1 << 16, (len(at), LANES)) for name, at in reads.items()}
     # A statistic a head: as many as steps that end one, row by row.
     ends = np.append(head[1:] != head[:-1], True) | (index == last_index)
@@ -138,7 +142,9 @@ def run(one: Instruction, rows: list[int], stall: float = 0.0) -> Run:
     if reduces:
         assert np.array_equal(got["slot"], slot)
         if one["routed"]:
-            assert np.array_equal(got["weights"], np.stack([data["y"], data["z"]], axis=1))
+            assert np.array_equal(
+                got["weights"], np.stack([data["y"][turn], data["z"][turn]], axis=1)
+            )
         return ended
     if len(data["y"]):
         assert np.array_equal(got["y"], data["y"])
