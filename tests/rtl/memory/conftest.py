@@ -1,5 +1,6 @@
 """What the benches of the memory side share: streams in Amaranth's simulator."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -129,6 +130,48 @@ class Bench:
         self.simulator.add_testbench(sink, background=True)
         self._waiting.append(lambda: len(payloads) >= count)
         return payloads, cycles
+
+    def respond(
+        self,
+        request: Any,
+        response: Any,
+        answer: Callable[[int], Sequence[int]],
+        *,
+        latency: int,
+        room: int = 8,
+    ) -> None:
+        """Answer every payload of one stream on another, `latency` cycles later, in order.
+
+        room: answers that may wait; then requests wait.
+        """
+        random = Random(self._seeds.random())
+        waiting: deque[tuple[int, int]] = deque()
+
+        async def responder(context: Any) -> None:
+            cycle, offered = 0, False
+            while True:
+                ready = random.random() >= self.stall and len(waiting) < room
+                context.set(request.ready, ready)
+                due = bool(waiting) and waiting[0][0] <= cycle
+                if due and not offered and random.random() >= self.stall:
+                    offered = True
+                    context.set(Value.cast(response.payload), waiting[0][1])
+                context.set(response.valid, offered)
+                _, _, forget, valid, asked, taken = await context.tick().sample(
+                    self.forget, request.valid, Value.cast(request.payload), response.ready
+                )
+                cycle += 1
+                if forget:
+                    waiting.clear()
+                    offered = False
+                    continue
+                if offered and taken:
+                    waiting.popleft()
+                    offered = False
+                if valid and ready:
+                    waiting.extend((cycle + latency - 1, one) for one in answer(asked))
+
+        self.simulator.add_testbench(responder, background=True)
 
     def tell_to_forget(self, after: int, *others: Any, length: int = 4) -> None:
         """Set `forget` (and `others`) for `length` cycles after some cycles, once."""

@@ -1,6 +1,5 @@
 """A bench of the DMA unit among models of DDR, scratchpad and router."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
@@ -14,7 +13,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute import timing
 from hwroute.config import PRESETS, Config
-from hwroute.isa.fields import LINE_BYTES, Register
+from hwroute.isa.fields import LINE_BYTES, PLANES, Register
 from hwroute.isa.instruction import Instruction
 from hwroute.models.image import Image
 from hwroute.models.interpreter import moves
@@ -23,7 +22,7 @@ from hwroute.rtl.axi import DDR_PORT
 from hwroute.rtl.dma import DMA
 from hwroute.rtl.issue_layouts import DONE, ISSUED
 from hwroute.rtl.memory_port import MemoryPort
-from hwroute.rtl.row_list_layouts import ROW, RowListPort
+from hwroute.rtl.row_list_layouts import ROW, ROW_REQUEST, RowListPort
 from hwroute.rtl.scratchpad_layouts import ReadPort, WritePort
 from hwroute.sim.axi_model import AxiMemory, MemoryTiming
 
@@ -35,7 +34,7 @@ TILE = CONFIG.array.accumulator_rows
 DDR_LINES = CONFIG.memory.ddr_bytes // LINE_BYTES
 IDS, VOCABULARY = 8, 40
 """Line of the ids of position 0, and how many rows every table has."""
-SCRATCHPAD_LATENCY, SCRATCHPAD_FIFO = 3, 8
+SCRATCHPAD_LATENCY = 3
 
 
 class DMASystem(wiring.Component):
@@ -134,12 +133,15 @@ class DMABench:
             bad=options.get("bad", range(0)),
         )
         self.random = Random(11)
-        self.stall = stall
         self.write_stall = options.get("write_stall", stall)
         self.written: list[int] = []
         self.bench.serve(self.memory)
-        for model in (self.write_lines, self.read_lines, self.list_rows):
-            self.bench.simulator.add_testbench(model, background=True)
+        self.bench.simulator.add_testbench(self.write_lines, background=True)
+        lines, rows = self.unit.store, self.unit.rows
+        self.bench.respond(
+            lines.request, lines.response, self.read_line, latency=SCRATCHPAD_LATENCY
+        )
+        self.bench.respond(rows.request, rows.rows, self.list_rows, latency=timing.ROW_LIST_CYCLES)
 
     async def write_lines(self, context: Any) -> None:
         """Serve the scratchpad's write port."""
@@ -157,63 +159,16 @@ class DMABench:
                 self.scratchpad[line] = np.frombuffer(octets, np.uint16)
                 self.written.append(cycle)
 
-    async def read_lines(self, context: Any) -> None:
-        """Serve the scratchpad's read port: a line is that at its request, some cycles later."""
-        request, response = self.unit.store.request, self.unit.store.response
-        waiting: deque[tuple[int, int]] = deque()
-        cycle, offered = 0, False
-        while True:
-            ready = self.random.random() >= self.stall and len(waiting) < SCRATCHPAD_FIFO
-            context.set(request.ready, ready)
-            if waiting and waiting[0][0] <= cycle:
-                offered = True
-                context.set(response.payload.as_value(), waiting[0][1])
-            context.set(response.valid, offered)
-            _, _, forget, valid, line, taken = await context.tick().sample(
-                self.unit.forget, request.valid, request.payload.line, response.ready
-            )
-            cycle += 1
-            if forget:
-                waiting.clear()
-                offered = False
-                continue
-            if offered and taken:
-                waiting.popleft()
-                offered = False
-            if valid and ready:
-                octets = self.scratchpad[line].tobytes()
-                due = cycle + SCRATCHPAD_LATENCY - 1
-                waiting.append((due, int.from_bytes(octets, "little")))
+    def read_line(self, request: int) -> list[int]:
+        """Return the line of the scratchpad that is asked for, as it is now."""
+        return [int.from_bytes(self.scratchpad[request].tobytes(), "little")]
 
-    async def list_rows(self, context: Any) -> None:
-        """Serve the row lists."""
-        request, rows = self.unit.rows.request, self.unit.rows.rows
-        waiting: deque[tuple[int, int]] = deque()
-        cycle, offered = 0, False
-        while True:
-            ready = self.random.random() >= self.stall
-            context.set(request.ready, ready)
-            if waiting and waiting[0][0] <= cycle and self.random.random() >= self.stall:
-                offered = True
-                context.set(rows.payload.as_value(), waiting[0][1])
-            context.set(rows.valid, offered)
-            _, _, forget, valid, plane, count, taken = await context.tick().sample(
-                self.unit.forget, request.valid, request.payload.plane, request.payload.rows,
-                rows.ready,
-            )  # fmt: skip
-            cycle += 1
-            if forget:
-                waiting.clear()
-                offered = False
-                continue
-            if offered and taken:
-                waiting.popleft()
-                offered = False
-            if valid and ready:
-                held = np.flatnonzero(self.planes[plane, :count] | (plane == 0)).tolist()
-                listed = [self.packed(ROW, row=row, last=row == held[-1]) for row in held]
-                due = cycle + timing.ROW_LIST_CYCLES - 1
-                waiting.extend((due, one) for one in listed or [self.packed(ROW, last=1, empty=1)])
+    def list_rows(self, request: int) -> list[int]:
+        """Return the rows of the plane that is asked for."""
+        plane, count = request % PLANES, request >> ROW_REQUEST["rows"].offset
+        held = np.flatnonzero(self.planes[plane, :count] | (plane == 0)).tolist()
+        rows = [self.packed(ROW, row=row, last=row == held[-1]) for row in held]
+        return rows or [self.packed(ROW, last=1, empty=1)]
 
     def issue(self, issues: list[Issue], *, again: bool = False) -> list[int]:
         """Issue instructions, each with its place in the list as index."""
