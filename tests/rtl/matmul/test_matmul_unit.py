@@ -134,6 +134,17 @@ def test_outputs_begin_anywhere_and_zeros_follow(bench, small, wide) -> None:
         assert not row[end : -(-end // 64) * 64].any()
 
 
+def test_blocks_come_in_turn_as_far_as_there_are_accumulator_rows(bench, small) -> None:
+    """Eight blocks of four rows take all 32; those of five rows come one after the other."""
+    machine = bench(small(4, 4, rows=32), seed=54)
+    for rows in (4, 5):
+        machine.add(rows, columns=32, lines=2, x_pitch=2, out=50 * rows, out_pitch=1)
+    machine.run()
+    slots = [int(beat["slot"]) for beat in machine.array.beats]
+    assert slots[:64] == [*range(32), *range(32)]
+    assert max(slots[64:]) == 4
+
+
 def test_without_rows_nothing_is_read_or_written(bench, small) -> None:
     machine = bench(small(16, 4), seed=45)
     for plane in (1, 2, 1, 1):
@@ -203,10 +214,11 @@ def test_what_saturates_is_told_before_the_end(bench, small) -> None:
     """FP16 saturates, FP32 does not, nor does a column that is not there."""
     machine = bench(small(16, 4), seed=49)
     machine.state.scratchpad[:4] = 0x7BFF
+    machine.state.ddr[0, 0] = 0
     for columns, wide, x in ((16, 0, 0), (16, 0, 4), (16, 1, 0), (1, 0, 0), (16, 0, 4)):
         machine.add(1, x=x, out=100, columns=columns, format=wide, weights=5)
     machine.run()
-    assert machine.saturated[:3] == [True, False, False]
+    assert machine.saturated == [True, False, False, False, False]
 
 
 def cycles_of(machine: Any) -> dict[str, Any]:
