@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Assert, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,7 @@ class Argmax(wiring.Component):
     Members
     -------
     i
-        Stream of `logits_layout`; at least one logit of the lines from first to last counts.
+        Stream of `logits_layout`; at least one logit of each line counts.
     o
         Stream of `TOKEN_LAYOUT`.
     """
@@ -81,13 +81,12 @@ class Argmax(wiring.Component):
         token = delay(m, en, i.base, before, "base") + chosen.number
         first = delay(m, en, i.first, before, "first")
 
-        some = Signal()
         best = Signal(data.StructLayout({"token": TOKEN_BITS, "key": 32}))
         found = Cat(token[:TOKEN_BITS], chosen.key)
         # The key above the id: of equal logits the lowest id.
-        better = chosen.any & (first | ~some | (found < Value.cast(best)))
+        better = first | (found < Value.cast(best))
         with m.If(en & valid[before - 1]):
-            m.d.sync += some.eq(chosen.any | (some & ~first))
+            m.d.sync += Assert(chosen.any)
             with m.If(better):
                 m.d.sync += best.eq(found)
         m.d.comb += [
