@@ -39,8 +39,9 @@ ARRAY = (
         ),
         doc="FP16 by INT4 matrix product. Column blocks as wide as the array in order, and in each "
         "the lines of the reduction in order; a block begins on a whole row of port beats, each of "
-        "its groups of scales on a line. Without ``first`` and ``last`` it has one column block. "
-        "The rest of the last line of ``out`` becomes zero.",
+        "its groups of scales on a line. Without ``first`` and ``last`` it has one column block, "
+        "whose partial sums last until an instruction with both. The rest of the last line of "
+        "``out`` becomes zero; ``out`` is neither input nor bias.",
         writes="scratchpad",
     ),
     Opcode(

@@ -44,10 +44,17 @@ class Array:
         state = self.state
         rows = state.selected(one["plane"])
         x = state.read(one, "x", rows, one["lines"])
-        weights = self._weights(one)
         width = one["columns"]
+        if width > self._width and not (one["first"] and one["last"]):
+            raise MachineError(
+                f"matmul.columns must be at most {self._width} without first and last, not {width}"
+            )
+        weights = self._weights(one)
         start = None if one["first"] else self._sums[rows, :width]
         total = self.columns.matmul(x, weights, start)
+        if one["first"] and one["last"]:
+            # A whole product uses other rows of partial sums: none survive it.
+            self._sums[:] = 0
         if not one["last"]:
             self._sums[rows, :width] = total
             return {"sums": total}

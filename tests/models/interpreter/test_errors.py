@@ -91,6 +91,10 @@ def test_registers_count_as_the_table_says() -> None:
             r"instruction 1: matmul\.weights must lead to a HBM beat below 64, not 151",
         ),
         (
+            [ONE_ROW, ("matmul", {"lines": 2, "columns": 17, "first": 1})],
+            r"instruction 1: matmul\.columns must be at most 16 without first and last, not 17",
+        ),
+        (
             [ONE_ROW, ("gather", {"table": 4, "ids": 4, "vocabulary": 5, "lines": 1})],
             r"instruction 1: gather\.ids must lead to token ids below 5, not \d+",
         ),
