@@ -52,7 +52,7 @@ class Work:
             return vector.add(x, np.where(keep, self.y, 0), rounding)
         row = x[None]
         if self.operation is VectorOperation.NORMALISE:
-            squares = np.float32([self.statistic])
+            squares = np.array([self.statistic], np.float32)
             patterns, flag = vector.normalise(row, squares, self.y, self.epsilon, rounding)
         else:
             cosine, sine = self.y[None, 0::2], self.y[None, 1::2]
@@ -126,7 +126,8 @@ class Bench:
         records = [record for work in batch for record in work.lines_in(self.lanes)]
         names = [name for name, _ in vector_layout(self.lanes)]
         fields = {name: np.array([record[name] for record in records]) for name in names}
-        owners, lines = [], []
+        owners: list[Work] = []
+        lines: list[dict[str, Any]] = []
         for work in batch:
             if work.operation is not VectorOperation.ARGMAX:
                 lines += work.lines_out(self.lanes, self.rounding)
