@@ -70,7 +70,7 @@ test-slow: setup ## full geometry and exhaustive tests
 	$(BIN)/pytest -m slow
 
 record-slow: setup ## the same, and write what came of them into docs/results
-	$(BIN)/python tests/record_slow.py --out docs/results
+	$(BIN)/python -P tests/record_slow.py --out docs/results
 
 bench: setup ## speeds of the golden model and of an import, nothing passes or fails
 	$(BIN)/python -m hwroute.models.bench

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from hwroute import api
 
-DIM, FFN, LAYERS, HEADS, VOCAB = 96, 256, 2, 4, 128
+DIM, FFN, LAYERS, HEADS, VOCAB = 96, 256, 2, 2, 128
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "hidden_act": "silu",

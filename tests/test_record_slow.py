@@ -35,8 +35,10 @@ def test_quick(): assert False
 def record(root: Path, folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n", encoding="utf-8")
     (folder / "test_some.py").write_text(tests, encoding="utf-8")
+    script = str(root / "tests" / "record_slow.py")
     return subprocess.run(
-        [sys.executable, str(root / "tests" / "record_slow.py"), "--out", "out", "test_some.py"],
+        # -P: beside the script, tests/hwroute would shadow the package.
+        [sys.executable, "-P", script, "--out", "out", "test_some.py"],
         cwd=folder,
         capture_output=True,
         text=True,
