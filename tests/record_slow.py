@@ -56,7 +56,8 @@ def outcomes(report: Path) -> list[Outcome]:
         result = "failed" if kinds & {"failure", "error"} else "passed"
         found.append(
             Outcome(
-                file=case.attrib["classname"].replace(".", "/") + ".py",
+                # A module that is skipped whole has its name in place of a test's.
+                file=(case.attrib["classname"] or case.attrib["name"]).replace(".", "/") + ".py",
                 name=case.attrib["name"],
                 result="skipped" if "skipped" in kinds else result,
                 seconds=float(case.attrib["time"]),
