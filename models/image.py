@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwroute.checkpoint import Checkpoint
-from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS, lines_of
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS
 from hwroute.kv_layout import kv_layout
 from hwroute.matrix_layout import MatrixLayout, matrix_layout
 from hwroute.memory_map import Arrangement, Content, MemoryMap, Region, Space
 from hwroute.models.folder_writer import pack_int4
+from hwroute.models.ops.column_base import padded
 from hwroute.models.ops.columns import columns_of
 from hwroute.models.weights import MachineWeights
 from hwroute.numerics import Bits16
@@ -108,13 +109,13 @@ class _Builder:
 
     def _place_lines(self, region: Region, rows: Bits16) -> None:
         """Write FP16 rows [n, elements], each padded to lines."""
-        lines = padded_lines(rows)
+        lines = np.ascontiguousarray(padded(rows))
         self.ddr[region.address : region.end] = lines.view(np.uint8).reshape(-1, LINE_BYTES)
 
     def _vector(self, region: Region) -> Bits16:
         bits = np.atleast_2d(self.weights.vector(region.tensors[0]))
         if region.arrangement is Arrangement.HEADS:
-            return padded_lines(bits.reshape(-1, self.shape.head_dim)).reshape(1, -1)
+            return padded(bits.reshape(-1, self.shape.head_dim)).reshape(1, -1)
         return bits
 
     def _rotary(self) -> Bits16:
@@ -123,7 +124,7 @@ class _Builder:
         for letter in ("q", "k"):
             pair = (table[: self.memory.context] for table in self.weights.rotary[letter])
             alternating = np.stack(list(pair), axis=-1)
-            tables.append(padded_lines(alternating.reshape(len(alternating), -1)))
+            tables.append(padded(alternating.reshape(len(alternating), -1)))
         return np.stack(tables, axis=1).reshape(-1, self.entry.head_lines * LINE_ELEMENTS)
 
     def _layout(self, region: Region) -> MatrixLayout:
@@ -162,12 +163,6 @@ class _Builder:
             missing = self.entry.head_lines * LINE_ELEMENTS - self.shape.head_dim
             return np.pad(heads, ((0, 0), (0, missing), (0, 0))).reshape(-1, part.shape[1])
         return part
-
-
-def padded_lines(rows: Bits16) -> Bits16:
-    """Return FP16 rows [n, elements] padded with zeros to whole lines of 64."""
-    missing = lines_of(rows.shape[1]) * LINE_ELEMENTS - rows.shape[1]
-    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, missing))))
 
 
 def _padded_rows(rows: NDArray[Element], count: int) -> NDArray[Element]:

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hwroute.isa.fields import LINE_ELEMENTS
+from hwroute.isa.fields import LINE_ELEMENTS, lines_of
 from hwroute.isa.instruction import Instruction
+from hwroute.matrix_layout import MatrixLayout
 from hwroute.models.folder import unpack_int4
 from hwroute.models.interpreter.kv import KVUnit
 from hwroute.models.interpreter.state import Cached, Ints, MachineError, State, fp32_lines
@@ -59,7 +60,7 @@ class Array:
             self._sums[rows, :width] = total
             return {"sums": total}
         if one["biased"]:
-            bias = state.read(one, "bias", np.zeros(1, np.int64), -(-(one["offset"] + width) // 64))
+            bias = state.read(one, "bias", np.zeros(1, np.int64), lines_of(one["offset"] + width))
             total = total + fp16_to_fp32(bias[:, one["offset"] : one["offset"] + width])
         if one.choice("format") == "fp32":
             state.write(one, "out", rows, fp32_lines(total), offset=2 * one["offset"])
@@ -80,22 +81,24 @@ class Array:
         return self._prepared[key]
 
     def _unpack(self, one: Instruction) -> PreparedWeights:
-        state, width, lines = self.state, self._width, one["lines"]
-        blocks = -(-one["columns"] // width)
-        rows = -(-lines * width // len(state.hbm))
-        beats = state.port_beats(one, "weights", one["weights"], blocks * rows)
-        state.weights.add(one["weights"], blocks * rows)
-        in_turn = beats.transpose(1, 0, 2).reshape(blocks, -1, beats.shape[2])[:, : lines * width]
-        by_line = unpack_int4(in_turn.reshape(-1, in_turn.shape[2]))
-        by_column = by_line.reshape(blocks, lines, width, LINE_ELEMENTS).transpose(0, 2, 1, 3)
-        values = by_column.reshape(blocks * width, -1)[: one["columns"]]
-        groups = -(-lines * LINE_ELEMENTS // self.numerics.group)
-        scale_lines = -(-width // LINE_ELEMENTS)
-        count = blocks * groups * scale_lines
-        places = state.ddr_lines(one, "scales", one["scales"] + np.arange(count))
-        state.scales.add(one["scales"], count)
-        by_group = state.ddr[places].reshape(blocks, groups, -1)[..., :width].transpose(0, 2, 1)
-        scales = by_group.reshape(blocks * width, groups)[: one["columns"]]
+        state, lines, outputs = self.state, one["lines"], one["columns"]
+        size = MatrixLayout(
+            outputs=outputs,
+            reduction=lines,
+            columns=self._width,
+            ports=len(state.hbm),
+            group_lines=self.numerics.group // LINE_ELEMENTS,
+        )
+        beats = state.port_beats(one, "weights", one["weights"], size.beats)
+        state.weights.add(one["weights"], size.beats)
+        in_turn = beats.transpose(1, 0, 2).reshape(size.blocks, -1, beats.shape[2])
+        by_line = unpack_int4(in_turn[:, : lines * self._width].reshape(-1, beats.shape[2]))
+        by_column = by_line.reshape(size.blocks, lines, self._width, LINE_ELEMENTS)
+        values = by_column.transpose(0, 2, 1, 3).reshape(size.blocks * self._width, -1)[:outputs]
+        places = state.ddr_lines(one, "scales", one["scales"] + np.arange(size.scales))
+        state.scales.add(one["scales"], size.scales)
+        by_group = state.ddr[places].reshape(size.blocks, size.groups, -1)[..., : self._width]
+        scales = by_group.transpose(0, 2, 1).reshape(-1, size.groups)[:outputs]
         return self.columns.prepare(values, np.ascontiguousarray(scales))
 
     def _heads(self, one: Instruction) -> tuple[Ints, int]:
@@ -172,7 +175,7 @@ class Array:
     def _read_scores(self, one: Instruction, rows: Ints, entries: int) -> Bits16:
         """Return scores [heads, rows, entries]."""
         heads = one["heads"]
-        lines = -(-entries // LINE_ELEMENTS)
+        lines = lines_of(entries)
         bits = self.state.read(one, "scores", _score_rows(rows, heads), lines)
         return bits.reshape(len(rows), heads, -1)[..., :entries].transpose(1, 0, 2)
 

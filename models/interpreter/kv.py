@@ -7,6 +7,7 @@ from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS
 from hwroute.isa.instruction import Instruction
 from hwroute.kv import ORDER_FIELDS
 from hwroute.models.interpreter.state import Ints, MachineError, State
+from hwroute.models.ops.column_base import blocks_of
 from hwroute.models.ops.kv import KVMemory
 from hwroute.models.ops.kv_rounds import rounds_to_records
 from hwroute.models.tile import Values
@@ -198,6 +199,5 @@ class KVUnit:
 
 def _exponents(values: Bits16) -> Bytes:
     """Return the largest biased exponent [rows, lines] in each line of FP16 [rows, n]."""
-    lines = values.reshape(len(values), -1, LINE_ELEMENTS)
-    exponents: Bytes = decode_fp16(lines)[1].max(axis=-1).astype(np.uint8)
+    exponents: Bytes = decode_fp16(blocks_of(values))[1].max(axis=-1).astype(np.uint8)
     return exponents

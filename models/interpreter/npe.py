@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hwroute.isa.fields import LINE_ELEMENTS, Register
+from hwroute.isa.fields import Register, lines_of
 from hwroute.isa.instruction import Instruction
 from hwroute.models.interpreter.state import Ints, State, lines_fp32
 from hwroute.models.ops import vector
@@ -109,7 +109,7 @@ class NPE:
 
     def argmax(self, one: Instruction) -> Values:
         """Largest logit so far."""
-        lines = -(-2 * one["count"] // LINE_ELEMENTS)
+        lines = lines_of(2 * one["count"])
         logits = lines_fp32(self.state.read(one, "x", ROW_0, lines))[0, : one["count"]]
         index = int(np.argmax(logits))
         if one["first"] or logits[index] > self._best:
