@@ -23,10 +23,13 @@ class Logic:
 
     Parameters
     ----------
+    part
+        The vendor's name of the device, with package and speed.
     lut, ff, dsp, bram36, uram
         Numbers of each.
     """
 
+    part: str
     lut: int
     ff: int
     dsp: int

@@ -19,12 +19,21 @@ from hwroute.errors import InputError, nearest
     help="Folder to write.",
 )
 @click.option("--unit", "units", multiple=True, show_default="all", help="Unit; may be repeated.")
+@click.option(
+    "--device",
+    default="u280",
+    show_default=True,
+    help="Board: its part and clocks, or a TOML file.",
+)
 @config_option
 @json_option
-def verilog(output: Path, units: tuple[str, ...], config: Config, as_json: bool) -> None:
-    """Write the Verilog of the units, the same text every time."""
+def verilog(
+    output: Path, units: tuple[str, ...], device: str, config: Config, as_json: bool
+) -> None:
+    """Write the Verilog of the units, the same text every time, and a Vivado project of each."""
     from hwroute.rtl.units import UNITS
-    from hwroute.rtl.verilog_folder import write
+    from hwroute.rtl.verilog_folder import Target, write
+    from hwroute.sim.device import load_device
 
     for unit in units:
         if unit not in UNITS:
@@ -32,8 +41,14 @@ def verilog(output: Path, units: tuple[str, ...], config: Config, as_json: bool)
             raise InputError(
                 f"--unit must be one of {', '.join(known)}, not {unit!r}{nearest(unit, known)}"
             )
+    board = load_device(device)
+    target = Target(
+        device=board.summary,
+        part=board.logic.part,
+        clocks={"clk": board.core_mhz, "memory_clk": board.hbm.port_mhz},
+    )
     with progress("emitting", 1) as advance:
-        emission = write(config, output, units or list(UNITS))
+        emission = write(config, output, units or list(UNITS), target)
         advance(1)
     lines = [f"{name}: {count} modules" for name, count in emission.modules.items()]
     emit(
