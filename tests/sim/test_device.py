@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hwroute.errors import InputError
-from hwroute.sim.device import DEVICES, device_names, load_device
+from hwroute.sim.device import ATOM_BYTES, DEVICES, device_names, load_device
 
 U280 = (DEVICES / "u280.toml").read_text(encoding="utf-8")
 
@@ -17,10 +17,23 @@ def test_the_u280_has_the_peaks_that_its_sources_name() -> None:
     assert device.hbm.peak_gb_s == pytest.approx(460.8)
     assert device.hbm.channels * device.hbm.channel_bytes == 8 << 30
     assert device.ddr.gb_s == pytest.approx(28.8)
-    # 14 + 5 + 4 bits of 32 bytes are a channel.
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_the_address_of_a_channel_reaches_all_of_it(name: str) -> None:
+    device = load_device(name)
+    assert device.name == name
     address = device.hbm.address
-    bits = sum(getattr(address, name) for name in address.order)
-    assert 32 << bits == device.hbm.channel_bytes
+    bits = sum(getattr(address, field) for field in address.order)
+    assert ATOM_BYTES << bits == device.hbm.channel_bytes
+
+
+def test_the_cards_have_what_their_data_sheets_say() -> None:
+    sizes = {
+        name: load_device(name).hbm.channels * load_device(name).hbm.channel_bytes >> 30
+        for name in ("u280", "u50", "u55c")
+    }
+    assert sizes == {"u280": 8, "u50": 8, "u55c": 16}
 
 
 def test_a_device_may_be_a_file(tmp_path: Path) -> None:
