@@ -148,20 +148,29 @@ class RowReduction(wiring.Component):
         m.d.comb += order.w_data.eq(i.function)
         room = ~i.last | order.w_rdy
         for function, unit in units.items():
-            self._fill(m, unit.i.payload)
+            self._fill(m, unit.i.payload, slotted=unit is squares)
             chosen = i.function == function
             m.d.comb += unit.i.valid.eq(self.i.valid & room & chosen)
             with m.If(room & chosen):
                 m.d.comb += self.i.ready.eq(unit.i.ready)
         m.d.comb += order.w_en.eq(self.i.valid & self.i.ready & i.last)
-        connect(m, exponentials.p, flipped(self.p))
+        m.d.comb += [
+            self.p.valid.eq(exponentials.p.valid),
+            exponentials.p.ready.eq(self.p.ready),
+            self.p.payload.last.eq(exponentials.p.payload.last),
+            self.p.payload.lanes.eq(exponentials.p.payload.lanes),
+        ]
 
         m.d.comb += [
             self.o.payload.function.eq(order.r_data),
             order.r_en.eq(self.o.valid & self.o.ready),
         ]
         for function, unit in units.items():
-            value = unit.o.payload.values[0] if unit is squares else unit.o.payload
+            value = unit.o.payload
+            if unit is squares:
+                value = unit.o.payload.values[0]
+            elif unit is exponentials:
+                value = unit.o.payload.value
             with m.If(order.r_rdy & (order.r_data == function)):
                 m.d.comb += [
                     self.o.valid.eq(unit.o.valid),
@@ -172,10 +181,12 @@ class RowReduction(wiring.Component):
                     m.d.comb += self.o.payload.slot.eq(unit.o.payload.slot)
         return m
 
-    def _fill(self, m: Module, payload: Any) -> None:
+    def _fill(self, m: Module, payload: Any, *, slotted: bool) -> None:
         """Give a unit the fields that it takes; scores are the low bits of the lanes."""
         i = self.i.payload
         for name, _ in payload.shape():
+            if name == "slot" and not slotted:
+                continue
             if name == "scores":
                 for lane in range(LANES):
                     m.d.comb += payload.scores[lane].eq(i.lanes[lane])

@@ -4,12 +4,13 @@ from functools import cache
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.column_format import LANES
 from hwroute.rtl.exp2 import UNITS_POINT, Probability, half_to_units
 from hwroute.rtl.float_convert import FixedToFloat
+from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.part import Part
 from hwroute.rtl.pipeline import adder_tree, advance, delay, register
 from hwroute.rtl.streams import Fork
@@ -20,22 +21,34 @@ NO_MAXIMUM = -(1 << 16)
 """Maximum of a row whose scores are all masked: below every score."""
 SUM_BITS = 58
 """Signed, in units of 2**-24: more than 2**17 probabilities of up to 2**15."""
-TILE_LAYOUT = data.ArrayLayout(16, LANES)
 
 
-def scores_layout() -> data.StructLayout:
+def scores_layout(lanes: int = LANES) -> data.StructLayout:
     """Return the shape of a tile of FP16 scores; lanes with mask 0 do not count."""
-    return data.StructLayout({"first": 1, "last": 1, "mask": LANES, "scores": TILE_LAYOUT})
+    scores = data.ArrayLayout(16, lanes)
+    return data.StructLayout({"first": 1, "last": 1, "mask": lanes, "scores": scores})
 
 
-def shifted_scores_layout() -> data.StructLayout:
-    """Return the shape of a tile of scores with the maximum of its row."""
-    return data.StructLayout({"maximum": MAXIMUM_SHAPE} | dict(_fields(scores_layout())))
+def shifted_scores_layout(slots: int = 1, lanes: int = LANES) -> data.StructLayout:
+    """Return the shape of a tile of scores with the maximum of its row, and the row's slot."""
+    slot = {"slot": bits(slots), "maximum": MAXIMUM_SHAPE}
+    return data.StructLayout(slot | _fields(scores_layout(lanes)))
 
 
-def probabilities_layout() -> data.StructLayout:
+def probabilities_layout(lanes: int = LANES) -> data.StructLayout:
     """Return the shape of a tile of FP16 probabilities; masked ones are zero."""
-    return data.StructLayout({"last": 1, "lanes": TILE_LAYOUT})
+    return data.StructLayout({"last": 1, "lanes": data.ArrayLayout(16, lanes)})
+
+
+def slot_probabilities_layout(slots: int = 1, lanes: int = LANES) -> data.StructLayout:
+    """Return the shape of a tile of probabilities of the row in a slot."""
+    slot = {"slot": bits(slots), "first": 1}
+    return data.StructLayout(slot | _fields(probabilities_layout(lanes)))
+
+
+def sum_layout(slots: int = 1) -> data.StructLayout:
+    """Return the shape of the sum, FP32, of the row in a slot."""
+    return data.StructLayout({"slot": bits(slots), "value": 32})
 
 
 def _fields(layout: data.StructLayout) -> dict[str, Any]:
@@ -135,37 +148,55 @@ def probability() -> Part:
 class RowExponentials(wiring.Component):
     """Turn scores into probabilities and add those up exactly. One tile a cycle.
 
-    A tile of probabilities leaves `hwroute.timing.PROBABILITY_CYCLES` after its scores, the sum of
-    a row EXPONENTIALS_CYCLES after its last tile. Neither waits for the other beyond the payloads
-    that the pipelines hold. Stages of the sum: (1) units of 2**-24; (2, 3, 4) tree of adders;
-    (5) sum so far; then those of `FixedToFloat`.
+    The tiles of as many rows as there are slots may come interleaved. A tile of probabilities
+    leaves `hwroute.timing.PROBABILITY_CYCLES` after its scores, the sum of a row
+    EXPONENTIALS_CYCLES after its last tile. Neither waits for the other beyond the payloads that
+    the pipelines hold. Stages of the sum: (1) units of 2**-24; (2, 3, 4) tree of adders; (5) sum so
+    far; then those of `FixedToFloat`.
+
+    Parameters
+    ----------
+    slots
+        Rows whose tiles may be interleaved.
+    lanes
+        Scores of a tile.
 
     Members
     -------
     i
         Stream of `shifted_scores_layout`; the maximum is not below any score that counts.
     p
-        Stream of `probabilities_layout`: 2**(s - m) * 2**15 as `Probability` makes it.
+        Stream of `slot_probabilities_layout`: 2**(s - m) * 2**15 as `Probability` makes it.
     o
-        Stream of the sum of a row's probabilities, exact but for one rounding to FP32.
+        Stream of `sum_layout`: of a row's probabilities, exact but for one rounding to FP32.
+
+    Raises
+    ------
+    ValueError
+        There is no slot, or not 1 to 64 lanes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 1, lanes: int = LANES) -> None:
+        if slots < 1:
+            raise ValueError(f"Slots must be at least 1, not {slots!r}")
+        if not 1 <= lanes <= LANES:
+            raise ValueError(f"Lanes must be from 1 to {LANES}, not {lanes!r}")
+        self.slots = slots
+        self.lanes = lanes
         super().__init__(
             {
-                "i": In(stream.Signature(shifted_scores_layout())),
-                "p": Out(stream.Signature(probabilities_layout())),
-                "o": Out(stream.Signature(32)),
+                "i": In(stream.Signature(shifted_scores_layout(slots, lanes))),
+                "p": Out(stream.Signature(slot_probabilities_layout(slots, lanes))),
+                "o": Out(stream.Signature(sum_layout(slots))),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         i = self.i.payload
-        shape = data.StructLayout({"first": 1} | _fields(probabilities_layout()))
-        m.submodules.fork = fork = Fork(shape)
+        m.submodules.fork = fork = Fork(slot_probabilities_layout(self.slots, self.lanes))
         en, _ = advance(m, self.i, fork.i, PROBABILITY_CYCLES)
-        for index in range(LANES):
+        for index in range(self.lanes):
             m.submodules[f"lane_{index}"] = lane = probability()
             m.d.comb += [
                 lane.en.eq(en),
@@ -174,14 +205,9 @@ class RowExponentials(wiring.Component):
                 lane.valid.eq(i.mask[index] & self.i.valid),
                 fork.i.payload.lanes[index].eq(lane.o),
             ]
-        m.d.comb += [
-            fork.i.payload.first.eq(delay(m, en, i.first, PROBABILITY_CYCLES, "first")),
-            fork.i.payload.last.eq(delay(m, en, i.last, PROBABILITY_CYCLES, "last")),
-            self.p.valid.eq(fork.o_0.valid),
-            self.p.payload.last.eq(fork.o_0.payload.last),
-            self.p.payload.lanes.eq(fork.o_0.payload.lanes),
-            fork.o_0.ready.eq(self.p.ready),
-        ]
+        for name in ("slot", "first", "last"):
+            m.d.comb += fork.i.payload[name].eq(delay(m, en, i[name], PROBABILITY_CYCLES, name))
+        connect(m, fork.o_0, flipped(self.p))
         self._add(m, fork.o_1)
         return m
 
@@ -192,21 +218,42 @@ class RowExponentials(wiring.Component):
         tree_cycles = 4
         latency = tree_cycles + 1 + convert.LATENCY
         en, valid = advance(m, tiles, done, latency)
+        tile = tiles.payload
         units = [
             register(m, en, half_to_units(lane), f"units_{index}")
-            for index, lane in enumerate(tiles.payload.lanes)
+            for index, lane in enumerate(tile.lanes)
         ]
         total, cycles = adder_tree(m, en, units, "total")
-        assert 1 + cycles == tree_cycles
-        first = delay(m, en, tiles.payload.first, tree_cycles, "first_tile")
-        sum_so_far = Signal(SUM_BITS - 1)
+        # A tree of fewer lanes is shorter.
+        total = delay(m, en, total, tree_cycles - 1 - cycles, "total_late")
+        first = delay(m, en, tile.first, tree_cycles, "first_tile")
+        slot = delay(m, en, tile.slot, tree_cycles, "slot_of_tile")
+        sum_so_far, added = Signal(SUM_BITS - 1), Signal(SUM_BITS - 1)
+        kept = self._sums(m, slot, added, en & valid[tree_cycles - 1])
+        before = sum_so_far if kept is None else kept
+        m.d.comb += added.eq(Mux(first, 0, before) + total)
         with m.If(en & valid[tree_cycles - 1]):
-            m.d.sync += sum_so_far.eq(Mux(first, 0, sum_so_far) + total)
+            m.d.sync += sum_so_far.eq(added)
         m.d.comb += [
             convert.en.eq(en),
             convert.value.eq(sum_so_far),
             convert.exponent.eq(-UNITS_POINT),
-            self.o.payload.eq(convert.o),
-            self.o.valid.eq(done.valid & delay(m, en, tiles.payload.last, latency, "last_tile")),
+            self.o.payload.value.eq(convert.o),
+            self.o.payload.slot.eq(delay(m, en, slot, 1 + convert.LATENCY, "slot_of_sum")),
+            self.o.valid.eq(done.valid & delay(m, en, tile.last, latency, "last_tile")),
             done.ready.eq(~self.o.valid | self.o.ready),
         ]
+
+    def _sums(self, m: Module, slot: Value, added: Value, write: Value) -> Value | None:
+        """Keep the sum of every slot; return that of `slot`. One alone needs no memory."""
+        if self.slots == 1:
+            return None
+        m.submodules.sums = sums = memory.Memory(shape=len(added), depth=self.slots, init=[])
+        port, read = sums.write_port(), sums.read_port(domain="comb")
+        m.d.comb += [
+            port.addr.eq(slot),
+            port.data.eq(added),
+            port.en.eq(write),
+            read.addr.eq(slot),
+        ]
+        return Value.cast(read.data)
