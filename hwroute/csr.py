@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from hwroute.config import Config
+from hwroute.isa import fields
 from hwroute.isa.fields import QUEUED
 from hwroute.isa.parts import TARGET
 
@@ -110,6 +111,11 @@ _ARGUMENTS = (
     ("first", TARGET.bits, "index of the instruction to start with"),
     ("tile", 9, "most tokens of a tile, as the program was compiled for"),
     ("timeout", 32, "cycles without any progress that end a run; 0 for none"),
+    (
+        "program",
+        fields.ADDRESS_BITS[fields.Kind.DDR],
+        "line of DDR where the program's words begin",
+    ),
 )
 _STATUS = (
     ("error", Kind.STATUS, 4, "why the last run ended (`Error`), 0 at a halt"),

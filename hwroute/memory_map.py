@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hwroute.errors import InputError, nearest
+from hwroute.isa.fields import LINE_BYTES, WORD_BITS
 from hwroute.names import check_name
 
 
@@ -33,6 +34,8 @@ class Content(Enum):
     """FP16 scales of a matrix: by column block and group, one for each column."""
     KV = "kv"
     """Slots of K and V; written by the machine."""
+    PROGRAM = "program"
+    """Words of the instructions, one after the other."""
 
     @property
     def space(self) -> Space:
@@ -49,6 +52,11 @@ class Arrangement(Enum):
     """Each head padded to lines with zeros."""
     PAIRED = "paired"
     """Outputs of two tensors alternate: gate and up."""
+
+
+def program_lines(instructions: int) -> int:
+    """Return the lines of DDR that the words of so many instructions take."""
+    return -(-instructions * WORD_BITS // (8 * LINE_BYTES))
 
 
 @dataclass(frozen=True, kw_only=True)

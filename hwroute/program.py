@@ -20,7 +20,7 @@ from hwroute.isa.instruction import (
     decode_all,
     encode_all,
 )
-from hwroute.memory_map import MemoryMap
+from hwroute.memory_map import Content, MemoryMap, program_lines
 from hwroute.names import check_name
 from hwroute.plain import from_plain, to_plain
 from hwroute.provenance import hash_of
@@ -75,6 +75,13 @@ class Program:
     def __post_init__(self) -> None:
         check_targets(self.instructions)
         count = len(self.instructions)
+        for region in self.memory.regions:
+            lines = program_lines(count)
+            if region.content is Content.PROGRAM and region.size < lines:
+                raise ValueError(
+                    f"size of region {region.name} must be at least {lines}, the lines of {count} "
+                    f"instructions, not {region.size}"
+                )
         if self.tile < 1:
             raise ValueError(f"tile must be positive, not {self.tile!r}")
         for name in ("operations", "notes"):

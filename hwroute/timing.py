@@ -312,3 +312,9 @@ def dma_store_cycles(lines: int, scratchpad: int, ddr: int, *, per_row: bool) ->
     """Return the cycles from a store to its end, with the latencies of both memories."""
     listing = DMA_LIST_CYCLES if per_row else 0
     return listing + DMA_STORE_CYCLES + DMA_LINE_PERIOD_CYCLES * lines + scratchpad + ddr
+
+
+# Instruction memory in DDR: hwroute.rtl.instruction_reader. One word a cycle.
+
+INSTRUCTION_READ_CYCLES = 2
+"""What it adds to the latency of its port, from the request for a word to the word."""

@@ -88,6 +88,7 @@ class _Builder:
     def __init__(self, program: Program, checkpoint: Checkpoint):
         self.config = program.config
         self.memory: MemoryMap = program.memory
+        self.words = np.frombuffer(program.words, np.uint8)
         self.shape = checkpoint.shape
         numerics = program.config.numerics
         self.entry = kv_layout(self.shape, numerics.kv_format)
@@ -106,6 +107,9 @@ class _Builder:
             self._place_lines(region, self._scales(region))
         elif region.content is Content.MATRIX:
             self.hbm[:, region.address : region.end] = self._matrix(region)
+        elif region.content is Content.PROGRAM:
+            octets = self.ddr[region.address : region.end].reshape(-1)
+            octets[: len(self.words)] = self.words
 
     def _place_lines(self, region: Region, rows: Bits16) -> None:
         """Write FP16 rows [n, elements], each padded to lines."""

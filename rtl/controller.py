@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hwroute.config import Config
 from hwroute.csr import ARGUMENT_BITS, SEQUENCER_COUNTERS
@@ -31,6 +32,8 @@ class Controller(wiring.Component):
     -------
     aw, w, b, ar, r, irq
         Of `ControlRegisters`; so is every flag and counter but those of `SEQUENCER_COUNTERS`.
+    started, program
+        A run begins in this cycle; the argument of this name, which the sequencer does not need.
     requests, words, issue_dma, ..., done_dma, ..., plane_any, token_valid, token, rows
         Of `Sequencer`.
     """
@@ -45,7 +48,9 @@ class Controller(wiring.Component):
             for name in part.signature.members
             if name not in inner
         }
-        super().__init__({name: part.signature.members[name] for name, part in self._outer.items()})
+        members = {name: part.signature.members[name] for name, part in self._outer.items()}
+        program = self.registers.signature.members["program"]
+        super().__init__(members | {"started": Out(1), "program": program})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -61,6 +66,8 @@ class Controller(wiring.Component):
             else:
                 m.d.comb += Value.cast(ours).eq(Value.cast(theirs))
         m.d.comb += [
+            self.started.eq(registers.start),
+            self.program.eq(registers.program),
             sequencer.start.eq(registers.start),
             registers.idle.eq(sequencer.idle),
             registers.finished.eq(sequencer.finished),

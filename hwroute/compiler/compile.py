@@ -10,7 +10,7 @@ from hwroute.compiler.context import Plan, Target
 from hwroute.compiler.dependences import synchronise
 from hwroute.compiler.draft import Buffer, Draft, Matrix, Store
 from hwroute.compiler.frame import frame
-from hwroute.compiler.layout import Layout
+from hwroute.compiler.layout import Layout, with_program
 from hwroute.config import Config, KVConfig
 from hwroute.errors import InputError
 from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, lines_of
@@ -56,7 +56,9 @@ def compile_program(
     """
     lowered = lower(shape, policy, config, context=context, fused=fused)
     drafts = frame(lowered.target, lowered.bodies, lowered.tile)
-    return assemble(drafts, lowered.target, lowered.tile, model=model, policy=policy.name)
+    memory = with_program(lowered.target.memory, config, len(drafts))
+    target = replace(lowered.target, memory=memory)
+    return assemble(drafts, target, lowered.tile, model=model, policy=policy.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Lay out HBM and DDR for a model: weights and K/V in HBM, everything else in DDR."""
 
+from dataclasses import replace
+
 from hwroute.checkpoint import EMBEDDING
 from hwroute.config import Config
 from hwroute.errors import InputError
 from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, lines_of
 from hwroute.kv_layout import kv_layout
 from hwroute.matrix_layout import matrix_layout
-from hwroute.memory_map import Arrangement, Content, MemoryMap, Region, Space
+from hwroute.memory_map import Arrangement, Content, MemoryMap, Region, Space, program_lines
 from hwroute.operations import Operation, Operator
 from hwroute.shape import ModelShape
 
@@ -120,6 +122,29 @@ class Layout:
         weights = next(one.address for one in self._regions if one.content is Content.KV)
         room = self.config.memory.hbm_port_bytes // BEAT_BYTES - weights
         return max(0, room // (layers * self.entry.slot_beats) * ports)
+
+
+def with_program(memory: MemoryMap, config: Config, instructions: int) -> MemoryMap:
+    """Return the map with a region for the program's words, behind all others of DDR.
+
+    Raises
+    ------
+    InputError
+        DDR is too small.
+    """
+    region = Region(
+        name="program",
+        content=Content.PROGRAM,
+        address=memory.size(Space.DDR),
+        size=program_lines(instructions),
+    )
+    needed = region.end * LINE_BYTES
+    if needed > config.memory.ddr_bytes:
+        raise InputError(
+            f"memory.ddr_bytes must be at least {needed} bytes ({instructions} instructions behind "
+            f"embedding, scales and tables), not {config.memory.ddr_bytes}"
+        )
+    return replace(memory, regions=(*memory.regions, region))
 
 
 def paired_operations(operations: tuple[Operation, ...]) -> dict[int, int]:

@@ -60,7 +60,7 @@ def test_json_of_compile_and_asm_describes_the_program(compiled: Path, tmp_path:
         "tile": program.tile,
         "context": 256,
         "hbm_bytes": 4 * 32 * max(one.end for one in program.memory.regions if one.name == "kv"),
-        "ddr_bytes": 128 * program.memory.region("lm_head.weight.scales").end,
+        "ddr_bytes": 128 * program.memory.region("program").end,
         "path": str(compiled),
     }
 

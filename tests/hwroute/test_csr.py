@@ -33,7 +33,7 @@ def test_only_the_ports_depend_on_the_configuration() -> None:
 def test_too_many_counters_are_refused() -> None:
     demo = PRESETS["demo"]
     many = replace(demo, kv=replace(demo.kv, hbm_ports=256, max_tokens=256))
-    with pytest.raises(ValueError, match="Registers must fit 4096 bytes, not 550 of them"):
+    with pytest.raises(ValueError, match="Registers must fit 4096 bytes, not 551 of them"):
         csr_table(many)
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from hwroute.errors import InputError
 from hwroute.isa.instruction import Instruction, ProgramError
-from hwroute.memory_map import Content, MemoryMap, Region
+from hwroute.memory_map import Content, MemoryMap, Region, Space
 from hwroute.program import FORMAT, WORDS, Program
 from hwroute.tensor_document import METADATA, open_document
 
@@ -77,6 +77,22 @@ def test_a_program_that_runs_past_its_end_is_refused(small_program: Program) -> 
         replace(
             small_program, instructions=(*small_program.instructions[:3], Instruction("sync", {}))
         )
+
+
+def test_a_program_that_is_longer_than_its_region_is_refused(small_program: Program) -> None:
+    last = small_program.memory.size(Space.DDR)
+    room = Region(name="room", content=Content.PROGRAM, address=last, size=1)
+    memory = replace(small_program.memory, regions=(*small_program.memory.regions, room))
+    # A line is four words.
+    assert len(replace(small_program, memory=memory).instructions) == 4
+    halt = small_program.instructions[3:]
+    longer = {
+        "instructions": small_program.instructions + halt,
+        "operations": (*small_program.operations, ""),
+        "notes": (*small_program.notes, ""),
+    }
+    with pytest.raises(ValueError, match=r"size of region room must be at least 2, .* not 1"):
+        replace(small_program, memory=memory, **longer)
 
 
 def region(name: str, address: int, size: int = 4) -> Region:

@@ -121,6 +121,18 @@ def test_ids_and_slots_begin_as_zeros() -> None:
             assert not image.hbm[:, region.address : region.end].any()
 
 
+def test_the_program_lies_behind_everything_else_of_ddr() -> None:
+    program, image, _ = made("demo")
+    region = program.memory.region("program")
+    assert region.content is Content.PROGRAM
+    # Four words of 32 bytes a line.
+    assert region.size == -(-len(program.instructions) // 4)
+    assert region.end == len(image.ddr)
+    octets = image.ddr[region.address :].tobytes()
+    assert octets[: len(program.words)] == program.words
+    assert not any(octets[len(program.words) :])
+
+
 def test_an_image_survives_the_trip_through_a_file(tmp_path: Path) -> None:
     _, image, _ = made("demo")
     image.save(tmp_path / "tiny.image")

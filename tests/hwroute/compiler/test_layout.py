@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 
 from hwroute.checkpoint import matrix_shapes
-from hwroute.compiler.layout import Layout
+from hwroute.compiler.layout import Layout, with_program
 from hwroute.config import PRESETS, Config, KVFormat
 from hwroute.errors import InputError
-from hwroute.isa.fields import BEAT_BYTES
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES
 from hwroute.kv_layout import kv_layout
 from hwroute.memory_map import Arrangement, Content, MemoryMap, Space
 from hwroute.models.library import model_shape, named_policy
@@ -70,6 +70,20 @@ def test_what_does_not_fit_is_refused(field: str, what: str) -> None:
     small = replace(demo, memory=replace(demo.memory, **{field: 4096}))
     with pytest.raises(InputError, match=rf"memory.{field} must be at least \d+ bytes \({what}"):
         _map(SMALL, small, 64)
+
+
+def test_a_program_that_does_not_fit_is_refused() -> None:
+    demo = PRESETS["demo"]
+    memory = _map(SMALL, demo, 64)
+    lines = memory.size(Space.DDR)
+    tight = replace(demo, memory=replace(demo.memory, ddr_bytes=(lines + 2) * LINE_BYTES))
+    region = with_program(memory, tight, 8).region("program")
+    assert (region.address, region.size) == (lines, 2)
+    needed = (lines + 3) * LINE_BYTES
+    with pytest.raises(
+        InputError, match=rf"memory.ddr_bytes must be at least {needed} bytes \(9 instructions"
+    ):
+        with_program(memory, tight, 9)
 
 
 def test_an_unknown_region_is_refused() -> None:
