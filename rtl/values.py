@@ -1,0 +1,213 @@
+"""The `values` instruction: probabilities by values, around the PE array."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hwroute.config import Config
+from hwroute.rtl.array_layouts import Mode, o_payload, x_payload
+from hwroute.rtl.attention_layouts import (
+    SWEEP,
+    VECTOR_LINE_BITS,
+    batch_layout,
+    source_count,
+)
+from hwroute.rtl.column_ports import ColumnShape
+from hwroute.rtl.issue_layouts import DONE, ISSUED
+from hwroute.rtl.kernel_loader import kernel_payload
+from hwroute.rtl.row_list_layouts import RowListPort
+from hwroute.rtl.scratchpad_layouts import LINE, ReadPort, WritePort
+from hwroute.rtl.softmax import RowExponentials
+from hwroute.rtl.statistics_layouts import StatisticsReadPort, StatisticsWritePort
+from hwroute.rtl.streams import Fork
+from hwroute.rtl.values_front import ValuesFront
+from hwroute.rtl.values_layouts import (
+    entries_shape,
+    slots_of,
+    unit_table,
+)
+from hwroute.rtl.values_own import ValuesOwn
+from hwroute.rtl.values_passes import ValuesPasses
+from hwroute.rtl.values_plan import ValuesPlan
+from hwroute.rtl.values_reader import ValuesReader
+from hwroute.rtl.values_tiles import ValuesTiles
+from hwroute.rtl.values_writer import ValuesWriter
+
+
+class ValuesControl(wiring.Component):
+    """Run values instructions on a PE array, as `hwroute.models.interpreter.array.Array` does.
+
+    One instruction after the other, each in passes over the entries of the order
+    (`hwroute.rtl.values_passes.ValuesPasses`). The next passes' entries are asked for while one
+    runs. In the aligned variant the order of entries and the passes change no bit; in the
+    overpacked one FP32 sums are added batch by batch, in the order of the batches.
+
+    Parameters
+    ----------
+    config
+        Sizes of array and memories; numerics.
+
+    Members
+    -------
+    issue, done
+        Streams of `hwroute.rtl.issue_layouts.ISSUED` and `DONE`. ``error``: see
+        `hwroute.rtl.values_front.ValuesFront`.
+    list
+        `hwroute.rtl.row_list_layouts.RowListPort`.
+    read_x, read_y
+        `hwroute.rtl.scratchpad_layouts.ReadPort`: scores, the tile's own V.
+    write
+        `hwroute.rtl.scratchpad_layouts.WritePort`.
+    statistics, statistics_write
+        `hwroute.rtl.statistics_layouts.StatisticsReadPort` and `StatisticsWritePort`.
+    sweep, batches
+        Streams of `hwroute.rtl.attention_layouts.SWEEP` and `batch_layout`.
+    lines_0, lines_1, ...
+        Streams of lines of each source.
+    entries, vector_lines
+        Of the KV unit: entries of the order; lines of a vector.
+    x, kv, o
+        Streams of the array, `hwroute.rtl.array_layouts` and `hwroute.rtl.kernel_loader`.
+    memory_error
+        Something that was asked for could not be read.
+    """
+
+    def __init__(self, config: Config):
+        if not isinstance(config, Config):
+            raise TypeError(f"Sizes must be a Config, not {config!r}")
+        self.config = config
+        self.shape = ColumnShape.of(config)
+        self.sources = source_count(config)
+        super().__init__(
+            {
+                "issue": In(stream.Signature(ISSUED)),
+                "done": Out(stream.Signature(DONE)),
+                "list": Out(RowListPort()),
+                "read_x": Out(ReadPort()),
+                "read_y": Out(ReadPort()),
+                "write": Out(WritePort()),
+                "statistics": Out(StatisticsReadPort()),
+                "statistics_write": Out(StatisticsWritePort()),
+                "sweep": Out(stream.Signature(SWEEP)),
+                "batches": In(stream.Signature(batch_layout(config))),
+                **{f"lines_{source}": In(stream.Signature(LINE)) for source in range(self.sources)},
+                "entries": In(entries_shape(config)),
+                "vector_lines": In(VECTOR_LINE_BITS),
+                "x": Out(stream.Signature(x_payload(config))),
+                "kv": Out(stream.Signature(kernel_payload(self.shape))),
+                "o": In(stream.Signature(o_payload(config))),
+                "memory_error": In(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.front = front = ValuesFront(config)
+        m.submodules.passes = passes = ValuesPasses(config)
+        m.submodules.plan = plan = ValuesPlan(config)
+        m.submodules.own = own = ValuesOwn(config)
+        m.submodules.reader = reader = ValuesReader(config)
+        m.submodules.exponentials = exponentials = RowExponentials(slots_of(config), self.sources)
+        m.submodules.writer = writer = ValuesWriter(config)
+        parts = {"passes": passes, "plan": plan, "own": own, "reader": reader, "writer": writer}
+        begin, run = Signal(), Signal()
+        self._sequence(m, parts, front, begin, run)
+        connect(m, flipped(self.issue), front.issue)
+        connect(m, front.done, flipped(self.done))
+        connect(m, front.list, flipped(self.list))
+        connect(m, plan.statistics, flipped(self.statistics))
+        connect(m, own.read, flipped(self.read_y))
+        connect(m, own.exponents, plan.own)
+        connect(m, reader.read, flipped(self.read_x))
+        connect(m, reader.o, exponentials.i)
+        connect(m, exponentials.o, writer.sums)
+        connect(m, flipped(self.o), writer.rows)
+        connect(m, writer.write, flipped(self.write))
+        connect(m, writer.statistics, flipped(self.statistics_write))
+        connect(m, passes.sweep, flipped(self.sweep))
+        m.d.comb += [
+            front.entries.eq(self.entries),
+            front.vector_lines.eq(self.vector_lines),
+            front.memory_error.eq(self.memory_error),
+            front.row_index.eq(plan.row_index),
+            plan.row.eq(front.row),
+            *(part.job.eq(front.job) for part in (passes, plan, own, reader)),
+            *(part.i.eq(passes.o.payload) for part in (plan, own, reader, writer)),
+            *(part.unit.eq(plan.o) for part in (reader, writer)),
+        ]
+        self._beats(m, exponentials.p, plan.o)
+        self._feed(m, front, passes, own, reader, begin)
+        return m
+
+    def _sequence(
+        self, m: Module, parts: dict[str, Any], front: Any, begin: Signal, run: Signal
+    ) -> None:
+        """Begin passes: their units are found out, then they run."""
+        passes, plan = parts["passes"], parts["plan"]
+        m.d.comb += [
+            passes.start.eq(front.start),
+            plan.start.eq(front.start),
+            plan.begin.eq(begin),
+            parts["own"].begin.eq(begin),
+            *(parts[name].run.eq(run) for name in ("own", "reader", "writer")),
+        ]
+        with m.FSM():
+            with m.State("NEXT"):
+                m.d.comb += begin.eq(passes.o.valid)
+                with m.If(begin):
+                    m.next = "PLAN"
+            with m.State("PLAN"):
+                m.d.comb += run.eq(plan.done)
+                with m.If(run):
+                    m.next = "RUN"
+            with m.State("RUN"), m.If(parts["writer"].done):
+                m.d.comb += [
+                    passes.o.ready.eq(1),
+                    front.ended.eq(passes.o.payload.last),
+                ]
+                m.next = "NEXT"
+
+    def _beats(self, m: Module, p: Any, unit: Any) -> None:
+        """Send the probabilities of a unit once for each part of the dimensions."""
+        x, parts = self.x.payload, self.shape.parts
+        at = unit_table(m, self.config, unit, ("reference", "ends"), p.payload.slot)
+        part = Signal(self.shape.part_bits)
+        last_part = part == parts - 1
+        slot = Cat(part, p.payload.slot) if parts > 1 else p.payload.slot
+        lanes = Value.cast(p.payload.lanes)
+        m.d.comb += [
+            self.x.valid.eq(p.valid),
+            p.ready.eq(self.x.ready & last_part),
+            x.mode.eq(Mode.VALUES),
+            Value.cast(x.lanes).eq(lanes),
+            x.reference.eq(at.reference),
+            x.part.eq(part),
+            x.slot.eq(slot),
+            x.first.eq(p.payload.first),
+            x.last.eq(p.payload.last),
+            x.hold.eq(~(at.ends & last_part)),
+        ]
+        with m.If(self.x.valid & self.x.ready):
+            m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+
+    def _feed(
+        self, m: Module, front: Any, passes: Any, own: Any, reader: Any, begin: Signal
+    ) -> None:
+        """Give batches to scores and tiles alike."""
+        m.submodules.tiles = tiles = ValuesTiles(self.config)
+        m.submodules.batches = fork = Fork(batch_layout(self.config))
+        connect(m, flipped(self.batches), fork.i)
+        connect(m, fork.o_0, reader.batches)
+        connect(m, fork.o_1, tiles.batches)
+        connect(m, own.lines, tiles.own)
+        connect(m, tiles.kv, flipped(self.kv))
+        for source in range(self.sources):
+            connect(m, flipped(getattr(self, f"lines_{source}")), getattr(tiles, f"lines_{source}"))
+        m.d.comb += [
+            tiles.job.eq(front.job),
+            tiles.i.eq(passes.o.payload),
+            tiles.begin.eq(begin),
+        ]
