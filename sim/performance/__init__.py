@@ -1,0 +1,1 @@
+"""The performance model: the machine as SimPy processes that execute a Program."""

@@ -1,0 +1,233 @@
+"""How the array goes through the entries of an order: sweeps, batches, sources.
+
+`hwroute.rtl.attention_layouts` says what a sweep is. Each source (bank of the history buffer, port
+of HBM) brings its entries one after the other, up to `timing.KV_READ_AHEAD_ENTRIES` ahead of the
+array, which takes a batch when all its sources bring it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwroute import timing
+from hwroute.config import Config
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES
+from hwroute.isa.instruction import Instruction
+from hwroute.kv import ORDER_FIELDS
+from hwroute.rtl.column_ports import ColumnShape
+from hwroute.sim.performance.memory import Memories, Run
+
+LINE_BEATS = LINE_BYTES // BEAT_BYTES
+FIELD = {name: index for index, name in enumerate(ORDER_FIELDS)}
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Lines of the K or V of every entry, for some (row, query head) pairs.
+
+    Parameters
+    ----------
+    value
+        Of V, not of K.
+    line, lines
+        First line of the vector, and lines.
+    pairs
+        Beats that each line's tile is used by, for each of its parts.
+    """
+
+    value: bool
+    line: int
+    lines: int
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Entries that are taken together: their sources, and which of them come from HBM whole.
+
+    Parameters
+    ----------
+    sources
+        Numbers: banks, then ports.
+    kept
+        For each whether the history buffer writes it.
+    hits
+        For each whether the history buffer reads it.
+    """
+
+    sources: Ints
+    kept: NDArray[np.bool_]
+    hits: NDArray[np.bool_]
+
+
+def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
+    """Return the sweeps of a scores or values instruction over `rows` rows."""
+    queries, head_lines = one["queries"], one["head_lines"]
+    first = one["first"] // queries
+    heads = (one["first"] + one["heads"] - 1) // queries - first + 1
+    line, lines = first * head_lines, heads * head_lines
+    pairs = rows * -(-one["heads"] // heads)
+    if one.name == "scores":
+        return [Sweep(value=False, line=line, lines=lines, pairs=pairs)]
+    slots = config.array.accumulator_rows // ColumnShape.of(config).parts
+    if pairs <= slots:
+        step = slots // pairs
+        return [
+            Sweep(value=True, line=at, lines=min(step, line + lines - at), pairs=pairs)
+            for at in range(line, line + lines, step)
+        ]
+    return [
+        Sweep(value=True, line=at, lines=1, pairs=min(slots, pairs - part))
+        for at in range(line, line + lines)
+        for part in range(0, pairs, slots)
+    ]
+
+
+def batches_of(order: Ints, config: Config, *, buffered: bool) -> list[Batch]:
+    """Cut an order into batches; without the buffer every entry comes from its port."""
+    banks = config.kv.buffer_banks
+    hits = order[:, FIELD["hit"]] == 1
+    kept = (order[:, FIELD["keep"]] == 1) & ~hits
+    source = order[:, FIELD["port"]] + banks
+    if buffered:
+        source = np.where(hits, order[:, FIELD["bank"]], source)
+    else:
+        hits, kept = np.zeros_like(hits), np.zeros_like(kept)
+    batches = []
+    for start, stop in _cuts(order[:, FIELD["round"]].tolist(), source.tolist()):
+        part = slice(start, stop)
+        batches.append(Batch(sources=source[part], kept=kept[part], hits=hits[part]))
+    return batches
+
+
+def _cuts(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:
+    """Return starts and stops: a batch ends with its round, and before a source comes twice."""
+    cuts, start, seen = [], 0, set[int]()
+    for index, source in enumerate(sources):
+        if index > start and (rounds[index] != rounds[start] or source in seen):
+            cuts.append((start, index))
+            start = index
+            seen.clear()
+        seen.add(source)
+    if start < len(sources):
+        cuts.append((start, len(sources)))
+    return cuts
+
+
+@dataclass(kw_only=True)
+class Reader:
+    """The sources: what they bring, and when.
+
+    Parameters
+    ----------
+    config, memories
+        Of the machine.
+    vector, exponents
+        Beats of a K (or V) vector and of the exponents, as kv.map says.
+    fifo_lines
+        Lines that a source may hold ahead of the array, where they are more than
+        `timing.KV_READ_AHEAD_ENTRIES` entries.
+
+    Members
+    -------
+    hit_bytes
+        Bytes that the history buffer served.
+    """
+
+    config: Config
+    memories: Memories
+    vector: int
+    exponents: int
+    fifo_lines: int
+    hit_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._shape = ColumnShape.of(self.config)
+        self._sources = self.config.kv.buffer_banks + self.config.kv.hbm_ports
+        self._waits = timing.HBM_READ_CYCLES + self.memories.rates.latency
+
+    @property
+    def slot_beats(self) -> int:
+        """Beats of a slot."""
+        return 2 * self.vector + self.exponents
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of a slot."""
+        return self.slot_beats * BEAT_BYTES
+
+    def begin(self, start: float, lines: int) -> None:
+        """Make the sources ready for sweeps of `lines`, the first of which is asked for then."""
+        banks, total = self.config.kv.buffer_banks, self._sources
+        self._ready = np.full(total, start)
+        self._ready[banks:] = np.maximum(start + self._waits, self.memories.hbm.free)
+        ahead = max(timing.KV_READ_AHEAD_ENTRIES, self.fifo_lines // lines)
+        # When the entry that is so many before has left its place in the queue.
+        self._left = np.full((ahead, total), start)
+        self._turn = np.zeros(total, np.int64)
+
+    def sweep(self, sweep: Sweep, batches: list[Batch], head_lines: int, taken: float) -> float:
+        """Go through all entries, the array being free at `taken`; return when it is again."""
+        banks = self.config.kv.buffer_banks
+        some, whole = self._hbm_runs(sweep)
+        costs = [self._run_cycles(runs) for runs in (some, whole)]
+        sizes = [sum(beats for _, beats in runs) * BEAT_BYTES for runs in (some, whole)]
+        bank = sweep.lines * LINE_BYTES * 8 / self.config.kv.beat_bits
+        hbm, ready, left, turn = self.memories.hbm, self._ready, self._left, self._turn
+        for batch in batches:
+            at = batch.sources
+            cycles = np.where(batch.hits, bank, np.where(batch.kept, costs[1], costs[0]))
+            room = left[turn[at], at] + np.where(batch.hits, 0, self._waits)
+            begin = np.maximum(ready[at], room)
+            ready[at] = end = begin + cycles
+            # Line by line the array follows the slowest source; its last line is worked on last.
+            work = self.batch_cycles(sweep, at, head_lines)
+            first = begin.max() + cycles.max() / sweep.lines
+            taken = max(max(taken, first) + work, end.max() + work / sweep.lines)
+            left[turn[at], at] = taken
+            turn[at] = (turn[at] + 1) % len(left)
+            from_port = ~batch.hits
+            moved = np.where(batch.kept, sizes[1], sizes[0])[from_port]
+            hbm.note(at[from_port] - banks, end[from_port], cycles[from_port], moved)
+            self.hit_bytes += int(batch.hits.sum()) * sweep.lines * LINE_BYTES
+        return taken
+
+    def batch_cycles(self, sweep: Sweep, sources: Ints, head_lines: int) -> int:
+        """Return the cycles in which the array works on a batch."""
+        groups = len(set((sources // self.config.array.kv_vectors).tolist()))
+        if sweep.value:
+            parts = self._shape.parts
+            return sweep.lines * parts * max(groups, sweep.pairs)
+        line = max(groups, sweep.pairs)
+        # The lines of a head add to the same row, whose sum returns after a while.
+        apart = max(line, timing.ARRAY_BEAT_DISTANCE if head_lines > 1 else 0)
+        return sweep.lines // head_lines * ((head_lines - 1) * apart + line)
+
+    def _hbm_runs(self, sweep: Sweep) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+        """Return what is read of an entry: as asked, and where the buffer keeps it."""
+        first, beats = sweep.line * LINE_BEATS, sweep.lines * LINE_BEATS
+        behind = self.vector + self.exponents
+        if sweep.value:
+            return ((behind + first, beats),), ((behind, self.vector),)
+        marks = sweep.line // BEAT_BYTES
+        count = (sweep.line + sweep.lines - 1) // BEAT_BYTES - marks + 1
+        whole: tuple[Run, ...] = ((0, behind),)
+        if beats == self.vector:
+            return whole, whole
+        return ((first, beats), (self.vector + marks, count)), whole
+
+    def _run_cycles(self, runs: tuple[Run, ...]) -> float:
+        return self.memories.rates.run_cycles(self.slot_beats, runs)
+
+    @property
+    def slot_cycles(self) -> float:
+        """Cycles in which a port writes a slot."""
+        whole = ((0, self.slot_beats),)
+        return self.memories.rates.run_cycles(self.slot_beats, whole, write=True)
+
+    def write_entry(self, start: float, port: int) -> float:
+        """Write the slot of an entry, and return when its last beat has moved."""
+        hbm = self.memories.hbm
+        return hbm.claim(port, start, self.slot_cycles, self.slot_bytes, write=True)

@@ -1,0 +1,73 @@
+"""Cycles of the instructions that have a closed form: one function a class, all from `timing`.
+
+What streams through memory ports (matmul, attention, DMA) is timed where it claims them; what
+surrounds the stream is here too, so that this and `hwroute.timing` are the only places of
+latencies.
+"""
+
+from hwroute import timing
+from hwroute.config import Config, Variant
+from hwroute.isa.fields import lines_of
+from hwroute.isa.instruction import Instruction
+
+ROUTER_OUTPUTS = 2
+
+
+def npe_cycles(one: Instruction, rows: int) -> int:
+    """Return the cycles from an instruction of the NPE to its end."""
+    if one.name == "reduce":
+        values = 1 + ROUTER_OUTPUTS * one["routed"]
+        return timing.npe_reduce_cycles(rows, one["lines"], values)
+    if one.name == "argmax":
+        lines = lines_of(2 * one["count"])
+        way = timing.SCRATCHPAD_READ_CYCLES + timing.ARGMAX_CYCLES
+        return timing.NPE_CONTROL_CYCLES + lines + way
+    return timing.npe_cycles(rows * _row_lines(one))
+
+
+def _row_lines(one: Instruction) -> int:
+    """Return the lines of x in a row."""
+    if one.name == "swiglu":
+        return 2 * one["lines"]
+    if one.name == "rotate":
+        return one["heads"] * one["head_lines"]
+    if one.name == "divide":
+        return 2 * one["heads"] * one["head_lines"]
+    return one["lines"]
+
+
+def router_cycles(one: Instruction, rows: int) -> int:
+    """Return the cycles of a decide or select."""
+    compares = one.name == "decide" and one.choice("mode") == "compare"
+    return timing.tile_router_cycles(rows, compares=compares)
+
+
+def matmul_tail_cycles(config: Config, *, lines: int, last: bool) -> int:
+    """Return the cycles from the last tile's last row to the end, `lines` written behind it."""
+    way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
+    if not last:
+        return way + timing.MATMUL_END_CYCLES
+    return way + timing.MATMUL_SEGMENT_CYCLES + lines + timing.MATMUL_END_CYCLES
+
+
+def scores_tail_cycles(config: Config, *, rows: int, heads: int, head_lines: int) -> int:
+    """Return the cycles from the last beat of scores to the end."""
+    way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
+    # The last line of each (row, head), then the words of the statistics.
+    writes = rows * heads + rows * heads * (1 + head_lines)
+    ends = timing.FLOAT_TO_HALF_CYCLES + timing.MAXIMUM_CYCLES + timing.MATMUL_END_CYCLES
+    return way + ends + writes
+
+
+def values_head_cycles(rows: int, heads: int, head_lines: int) -> int:
+    """Return the cycles from the front of a values instruction to its first probabilities."""
+    words = rows * heads * (1 + head_lines)
+    reads = timing.STATISTICS_READ_CYCLES + words + timing.SCRATCHPAD_READ_CYCLES
+    return reads + timing.PROBABILITY_CYCLES
+
+
+def values_tail_cycles(config: Config, *, lines: int, pairs: int) -> int:
+    """Return the cycles from the last beat to the end: FP32 `lines`, sums of `pairs`."""
+    way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
+    sums = timing.FIXED_TO_FLOAT_CYCLES + pairs
+    return way + max(lines, sums) + timing.MATMUL_END_CYCLES

@@ -1,0 +1,114 @@
+"""What a run of the performance model tells: instructions, cycles, bytes, busy units."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from hwroute.isa.fields import QUEUED, Unit
+
+
+@dataclass(slots=True)
+class Event:
+    """One instruction of a unit that was executed; times in cycles of the machine.
+
+    Parameters
+    ----------
+    index, name, unit
+        Of the instruction.
+    position, rows
+        Registers that it was issued with.
+    handed, issued, retired
+        Given to the unit's queue; tokens taken; all it writes written.
+    """
+
+    index: int
+    name: str
+    unit: Unit
+    position: int
+    rows: int
+    handed: float
+    issued: float = 0.0
+    retired: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Traffic:
+    """Bytes by kind.
+
+    Members
+    -------
+    kinds
+        ``weights``, ``scales``, ``kv_read``, ``kv_written``, ``kv_hits`` (from the history
+        buffer), ``ddr_read``, ``ddr_written``, ``program``.
+    """
+
+    kinds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, kind: str, size: int) -> None:
+        """Count bytes."""
+        self.kinds[kind] += size
+
+    @property
+    def hbm(self) -> int:
+        """Bytes that HBM moved."""
+        return sum(self.kinds[kind] for kind in ("weights", "kv_read", "kv_written"))
+
+    @property
+    def ddr(self) -> int:
+        """Bytes that DDR moved."""
+        return sum(self.kinds[kind] for kind in ("scales", "ddr_read", "ddr_written", "program"))
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A stretch of a Program.
+
+    Parameters
+    ----------
+    start, end
+        Cycles.
+    events
+        In order of their end.
+    traffic
+        Bytes by kind.
+    marks
+        Cycle in which the sequencer reached the label ``next``, each time: the end of the prompt,
+        then of each token of the answer.
+    port_busy
+        Cycles in which each HBM port moved data.
+    """
+
+    start: float
+    end: float
+    events: list[Event]
+    traffic: Traffic
+    marks: list[float]
+    port_busy: list[float]
+
+    @property
+    def cycles(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+    def busy(self) -> dict[Unit, float]:
+        """Return the cycles in which each unit had an instruction issued and not ended."""
+        spans: dict[Unit, list[tuple[float, float]]] = {unit: [] for unit in QUEUED}
+        for event in self.events:
+            spans[event.unit].append((event.issued, event.retired))
+        return {unit: _covered(parts) for unit, parts in spans.items()}
+
+    def classes(self) -> dict[str, tuple[int, float]]:
+        """Return number and summed cycles, issue to end, of each mnemonic."""
+        sums: dict[str, tuple[int, float]] = {}
+        for event in self.events:
+            count, cycles = sums.get(event.name, (0, 0.0))
+            sums[event.name] = count + 1, cycles + event.retired - event.issued
+        return sums
+
+
+def _covered(spans: list[tuple[float, float]]) -> float:
+    """Return the length of a union of spans."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
