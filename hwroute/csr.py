@@ -32,6 +32,9 @@ keeps the high one of the same cycle for a later read."""
 COUNTER_BITS = 48
 """A counter wraps after 14 days at 225 MHz."""
 
+REQUEST_BYTES_BITS = 30
+"""Of the bytes of a request to memory: fewer than 2**24 beats of at most 64."""
+
 
 class Error(IntEnum):
     """Why a run ended before its halt."""
@@ -190,11 +193,10 @@ def _counters(config: Config) -> Iterator[tuple[str, int, str]]:
     # As many as ports serve in a cycle: banks of the history buffer, HBM ports.
     yield "kv_buffer_entries", 6, "KV entries read from the history buffer"
     yield "kv_hbm_entries", 6, "KV entries read from HBM"
-    beat_bytes = config.kv.beat_bits // 8
     for way in ("read from", "written to"):
-        yield f"ddr_bytes_{way.split()[0]}", 7, f"bytes {way} DDR"
+        yield f"ddr_bytes_{way.split()[0]}", REQUEST_BYTES_BITS, f"bytes {way} DDR"
     # Last, for their number depends on the configuration.
     for port in range(config.kv.hbm_ports):
         for way in ("read from", "written to"):
             name = f"hbm{port}_bytes_{way.split()[0]}"
-            yield name, beat_bytes.bit_length(), f"bytes {way} HBM {port}"
+            yield name, REQUEST_BYTES_BITS, f"bytes {way} HBM {port}"

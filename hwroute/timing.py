@@ -318,3 +318,9 @@ def dma_store_cycles(lines: int, scratchpad: int, ddr: int, *, per_row: bool) ->
 
 INSTRUCTION_READ_CYCLES = 2
 """What it adds to the latency of its port, from the request for a word to the word."""
+
+
+# Array unit: hwroute.rtl.array_unit.
+
+ARRAY_SWITCH_CYCLES = 1
+"""What an instruction waits for that is of another kind than the last one, when that has ended."""
