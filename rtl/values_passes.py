@@ -11,7 +11,7 @@ from hwroute.config import Config
 from hwroute.rtl.attention_layouts import SWEEP
 from hwroute.rtl.values_layouts import HEAD_BITS, HEAD_LINE_BITS, job_layout, pass_layout, slots_of
 
-PASSES_AHEAD = 2
+PASSES_AHEAD = 3
 """Passes whose entries are asked for before they begin."""
 
 

@@ -44,7 +44,7 @@ class Tiles:
             maximum = NO_MAXIMUM
             if mask.any():
                 maximum = int(ceiling_of_maximum(scores.ravel(), mask.ravel()))
-            p = np.where(mask, probabilities(scores, np.int64(maximum)), 0)
+            p = np.where(mask, probabilities(scores, np.array(maximum)), 0)
             rows.append((scores, mask, maximum, p))
         order = np.repeat(np.arange(len(counts)), counts)
         self.rng.shuffle(order)

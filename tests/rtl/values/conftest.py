@@ -76,6 +76,7 @@ class Source:
     def __init__(self, port: Any, random: Random, stall: float):
         self.port, self.random, self.stall = port, random, stall
         self.queue: deque[tuple[int, int]] = deque()
+        self.payloads: list[int] = []
         self.cycles: list[int] = []
         self.offers = False
 
@@ -88,7 +89,7 @@ class Source:
 
     def look(self, context: Any, cycle: int) -> None:
         if self.offers and context.get(self.port.ready):
-            self.queue.popleft()
+            self.payloads.append(self.queue.popleft()[1])
             self.cycles.append(cycle)
             self.offers = False
 
@@ -106,6 +107,7 @@ class Sink:
     ):
         self.port, self.random, self.stall = port, random, stall
         self.take, self.may = take, may
+        self.payloads: list[int] = []
         self.cycles: list[int] = []
         self.ready = False
         self.waits: int | None = None
@@ -122,6 +124,7 @@ class Sink:
         assert self.waits in (None, payload), "payload changed before ready"
         self.waits = None if self.ready else payload
         if self.ready:
+            self.payloads.append(payload)
             self.cycles.append(cycle)
             self.take(payload, cycle)
 
@@ -363,14 +366,14 @@ class Bench:
             payload = {"word": np.array(word, np.uint64)} | values
             self._source_of("issue").queue.append((0, integer(ISSUED, payload)))
         self._sink("done", unit.done, lambda done, _: self.done.append((done & 1, done >> 1)))
-        self._source("rows", unit.list.rows)
-        self._sink("list", unit.list.request, self._list)
+        self._source("read_rows", unit.list.rows)
+        self._sink("ask_rows", unit.list.request, self._list)
         for name in ("x", "y"):
             port = getattr(unit, f"read_{name}")
             self._source(f"read_{name}", port.response)
             self._sink(f"ask_{name}", port.request, self._read_of(f"read_{name}"))
         self._sink("write", unit.write.request, self._write)
-        self._source("statistic", unit.statistics.response)
+        self._source("read_statistics", unit.statistics.response)
         self._sink("ask_statistics", unit.statistics.request, self._statistics)
         self.to_write: deque[int] = deque()
         self._sink("vector", unit.statistics_write.request, self._vector)
@@ -384,6 +387,18 @@ class Bench:
         self.array = ArrayModel(self.config, lambda row, cycle: send.append((cycle, row)), self.rng)
         self._sink("kv", unit.kv, self.array.take_kv, self.array.has_room)
         self._sink("x", unit.x, self.array.take_beat, self.array.can_start)
+
+    def stacked(self, name: str) -> Any:
+        """Return all payloads of a stream as `hwroute.sim.payloads.pack` takes them."""
+        end = self.ends[name]
+        shape = end.port.payload.shape()
+
+        def joined(values: list[Any]) -> Any:
+            if isinstance(values[0], dict):
+                return {part: joined([one[part] for one in values]) for part in values[0]}
+            return np.array(values)
+
+        return joined([value_of(shape, payload) for payload in end.payloads])
 
     def _source(self, name: str, port: Any) -> None:
         self.ends[name] = Source(port, Random(self.random.random()), self.stall)
@@ -402,7 +417,7 @@ class Bench:
         rows = held.tolist()
         listed = [{"row": row, "last": row == rows[-1], "empty": 0} for row in rows]
         for one in listed or [{"row": 0, "last": 1, "empty": 1}]:
-            self._source_of("rows").queue.append((cycle + 2, integer(ROW, one)))
+            self._source_of("read_rows").queue.append((cycle + 2, integer(ROW, one)))
 
     def _read_of(self, name: str) -> Callable[[int, int], None]:
         def take(payload: int, cycle: int) -> None:
@@ -430,7 +445,7 @@ class Bench:
         for number in numbers:
             word = {"value": int(self.words[number]), "last": number == numbers[-1]}
             answer = (cycle + STATISTICS_READ_CYCLES, integer(STATISTIC, word))
-            self._source_of("statistic").queue.append(answer)
+            self._source_of("read_statistics").queue.append(answer)
 
     def _vector(self, payload: int, _cycle: int) -> None:
         self.to_write.extend(self._numbers(payload))
