@@ -1,5 +1,7 @@
 """Benches that more than one file of tests shares."""
 
+import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,13 @@ from hwroute.models.ops import functions as golden_functions
 from hwroute.models.ops import reduction as golden
 from hwroute.numerics import FP16_MAGNITUDE_BITS, align_block
 from hwroute.paths import build_dir
+from hwroute.rtl.emit import library_files, simulation_files
 from hwroute.rtl.reduction import Reduction, RowReduction, tile_layout
 from hwroute.rtl.softmax import NO_MAXIMUM
+from hwroute.sim.toolchain import find_verilator
 from hwroute.sim.units import Run, UnitSimulation
+
+WAIVERS = Path(__file__).with_name("lint.vlt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,3 +135,26 @@ def _tile(row: Row, index: int) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def rows() -> RowBench:
     return RowBench()
+
+
+def complaints(verilog: str, top: str, folder: Path) -> list[str]:
+    """Return Verilator's complaints about Verilog and the modules that it instantiates."""
+    file = folder / "emitted.v"  # the name that the waivers are for
+    file.write_text(verilog, encoding="utf-8")
+    verilator = find_verilator()
+    sources = [str(path) for path in (WAIVERS, file, *library_files(), *simulation_files())]
+    done = subprocess.run(
+        [str(verilator.path), "--lint-only", "-Wall", "--top-module", top, *sources],
+        env=verilator.environment(),
+        capture_output=True,
+        text=True,
+    )
+    found = [line for line in done.stderr.splitlines() if line.startswith("%")]
+    assert (done.returncode == 0) == (not found), done.stderr
+    return found
+
+
+@pytest.fixture(scope="session")
+def lint() -> Callable[[str, str, Path], list[str]]:
+    """Return `complaints`."""
+    return complaints

@@ -1,38 +1,22 @@
 """Every unit's Verilog at full size passes Verilator's lint but for what `lint.vlt` waives."""
 
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hwroute.config import PRESETS
-from hwroute.rtl.emit import emit, library_files, simulation_files
+from hwroute.rtl.emit import emit
 from hwroute.rtl.units import UNITS, module_name
-from hwroute.sim.toolchain import find_verilator
 
-WAIVERS = Path(__file__).with_name("lint.vlt")
-
-
-def lint(verilog: str, top: str, folder: Path) -> list[str]:
-    """Return Verilator's complaints about Verilog and the modules that it instantiates."""
-    file = folder / "emitted.v"  # the name that the waivers are for
-    file.write_text(verilog, encoding="utf-8")
-    verilator = find_verilator()
-    sources = [str(path) for path in (WAIVERS, file, *library_files(), *simulation_files())]
-    done = subprocess.run(
-        [str(verilator.path), "--lint-only", "-Wall", "--top-module", top, *sources],
-        env=verilator.environment(),
-        capture_output=True,
-        text=True,
-    )
-    found = [line for line in done.stderr.splitlines() if line.startswith("%")]
-    assert (done.returncode == 0) == (not found), done.stderr
-    return found
+Lint = Callable[[str, str, Path], list[str]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
-def test_every_unit_at_full_size_is_free_of_complaints(unit: str, tmp_path: Path) -> None:
+def test_every_unit_at_full_size_is_free_of_complaints(
+    unit: str, lint: Lint, tmp_path: Path
+) -> None:
     top = module_name(unit)
     assert lint(emit(UNITS[unit](PRESETS["u280"]), top), top, tmp_path) == []
 
@@ -48,11 +32,11 @@ def test_every_unit_at_full_size_is_free_of_complaints(unit: str, tmp_path: Path
         ("hwroute_ram r (); assign y = a ^ b;", "PINMISSING"),
     ],
 )
-def test_what_is_not_waived_is_seen(body: str, rule: str, tmp_path: Path) -> None:
+def test_what_is_not_waived_is_seen(body: str, rule: str, lint: Lint, tmp_path: Path) -> None:
     verilog = f"module top(input a, input b, output y); {body} endmodule\n"
     assert any(rule in line for line in lint(verilog, "top", tmp_path))
 
 
-def test_what_is_waived_is_not_seen(tmp_path: Path) -> None:
+def test_what_is_waived_is_not_seen(lint: Lint, tmp_path: Path) -> None:
     verilog = "module top(input a, input [1:0] b, output [2:0] y); assign y = b + a; endmodule\n"
     assert lint(verilog, "top", tmp_path) == []
