@@ -43,7 +43,7 @@ def router_cycles(one: Instruction, rows: int) -> int:
 
 
 def matmul_tail_cycles(config: Config, *, lines: int, last: bool) -> int:
-    """Return the cycles from the last tile's last row to the end, `lines` written behind it."""
+    """Return the cycles from the last beat to the end; a row has `lines` of results."""
     way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
     if not last:
         return way + timing.MATMUL_END_CYCLES

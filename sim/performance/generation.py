@@ -171,7 +171,7 @@ def _features(setup: Setup) -> Floats:
     dense = all(one["plane"] == 0 for one in deals if one["layer"])
     evicts = any(one["plane"] and one.choice("rule") == "evict" for one in deals)
     here = own[:, steps]
-    before = np.cumsum(own, axis=1) - own
+    before: NDArray[np.int64] = np.cumsum(own, axis=1) - own
     entries = before[:, steps] if evicts and not dense else np.broadcast_to(steps, here.shape)
     reused = np.zeros(here.shape)
     if not dense and not evicts:
@@ -196,8 +196,8 @@ def _effective(program: Program, workload: Workload) -> NDArray[np.bool_]:
             asked[one["layer"], one["kind"]] = one
     for layer in range(len(executed)):
         for kind in range(len(KINDS)):
-            one = asked.get((layer, kind))
-            bits = True if one is None else decided(one, 0, workload.tokens, workload)
+            rule = asked.get((layer, kind))
+            bits = True if rule is None else decided(rule, 0, workload.tokens, workload)
             executed[layer, kind] = bits
     return executed
 

@@ -13,6 +13,7 @@ from hwroute.config import Config
 from hwroute.isa.fields import BEAT_BYTES, lines_of
 from hwroute.isa.instruction import Instruction
 from hwroute.rtl.axi import LINE_BEATS
+from hwroute.rtl.column_ports import WEIGHT_ROWS
 from hwroute.rtl.matmul_layouts import STRIPES, MatmulShape
 from hwroute.sim.performance.costs import matmul_tail_cycles
 from hwroute.sim.performance.memory import Memories
@@ -26,13 +27,21 @@ class Stripe:
     ----------
     beats, scale_lines
         Of each HBM port, and of DDR.
-    cycles
-        That the array works on it.
+    batch, tile_rows
+        Chunks, and rows of a tile.
+    tile_cycles, beat_cycles
+        In which its tiles are put together, and in which the array takes its beats of x.
+    tiles
+        Number of tiles.
     """
 
     beats: int
     scale_lines: int
-    cycles: int
+    batch: int
+    tile_rows: int
+    tile_cycles: int
+    beat_cycles: int
+    tiles: int
 
 
 class Product:
@@ -52,12 +61,18 @@ class Product:
         self.one = one
         self.rows = rows
 
+    @property
+    def _tracks(self) -> int:
+        """Blocks of a batch, as `MatmulShape.spreads` has it."""
+        shape = self.shape
+        spread = self.rows < timing.ARRAY_BEAT_DISTANCE and self.rows * shape.tracks <= shape.rows
+        return shape.tracks if spread else 1
+
     def stripes(self) -> Iterator[Stripe]:
         """Yield the stripes in order."""
         shape, lines = self.shape, self.one["lines"]
         blocks = -(-self.one["columns"] // shape.columns)
-        spread = self.rows < timing.ARRAY_BEAT_DISTANCE and self.rows * shape.tracks <= shape.rows
-        tracks = shape.tracks if spread else 1
+        tracks = self._tracks
         cuts = [min(shape.chunk_lines, lines - at) for at in range(0, lines, shape.chunk_lines)]
         while blocks > 0:
             batch = min(tracks, blocks)
@@ -70,21 +85,29 @@ class Product:
     def _stripe(self, batch: int, lines: int) -> Stripe:
         shape = self.shape
         groups = -(-lines // shape.group_lines)
-        line = batch * max(self.rows, shape.tile_rows)
         return Stripe(
             beats=-(-lines * shape.columns // shape.ports) * batch,
             scale_lines=groups * batch * shape.scale_beats // LINE_BEATS,
-            cycles=lines * max(line, timing.ARRAY_BEAT_DISTANCE),
+            batch=batch,
+            tile_rows=shape.tile_rows,
+            tile_cycles=lines * batch * shape.tile_rows,
+            beat_cycles=lines * max(batch * self.rows, timing.ARRAY_BEAT_DISTANCE),
+            tiles=lines * batch,
         )
 
     def tail_cycles(self) -> int:
-        """Return the cycles from the last stripe to the end."""
-        last = bool(self.one["last"])
-        # What the last batch makes; the results of those before are written beside the stream.
-        columns = min(self.one["columns"], self.shape.columns)
-        wide = 2 if self.one.choice("format") == "fp32" else 1
-        written = self.rows * lines_of(wide * columns)
-        return matmul_tail_cycles(self.config, lines=written, last=last)
+        """Return the cycles from the last beat's turn to the end."""
+        one = self.one
+        # A row's results are written while those of the next are on their way.
+        columns = min(one["columns"], self.shape.columns)
+        wide = 2 if one.choice("format") == "fp32" else 1
+        tail = matmul_tail_cycles(
+            self.config, lines=lines_of(wide * columns), last=bool(one["last"])
+        )
+        # Nothing follows the last line, for which it would have to wait.
+        blocks = -(-one["columns"] // self.shape.columns)
+        batch = (blocks - 1) % self._tracks + 1
+        return tail - max(0, timing.ARRAY_BEAT_DISTANCE - batch * self.rows)
 
 
 class Ring:
@@ -98,7 +121,7 @@ class Ring:
     Members
     -------
     taken
-        When the array has worked off the last stripe.
+        When the array has taken the last stripe's beats.
     asked
         When the last stripe was asked for.
     """
@@ -108,6 +131,7 @@ class Ring:
         self._beat_cycles = memories.rates.stream_cycles(1)
         self.taken = 0.0
         self.asked = 0.0
+        self._tiled = 0.0
         self._released: deque[float] = deque([0.0] * STRIPES, maxlen=STRIPES)
 
     def asks(self, job: float) -> float:
@@ -122,9 +146,15 @@ class Ring:
         weights = memories.hbm.claim_all(arrives, cycles, stripe.beats * BEAT_BYTES)
         scale = asked + memories.ddr_latency + timing.READ_SHARE_CYCLES
         scales = memories.move_ddr(scale, stripe.scale_lines)
-        # A tile is worked on as soon as it is there.
-        there = max(weights - cycles, scale) + timing.MATMUL_TILE_CYCLES
-        begin = max(there, self.taken, ready)
-        self.taken = max(begin + stripe.cycles, max(weights, scales) + timing.MATMUL_TILE_CYCLES)
-        self._released.append(self.taken)
+        # Tiles go line by line through the chunks, which come one after the other.
+        lag = cycles * (stripe.batch - 1) / stripe.batch + stripe.tile_rows - 1
+        begin = max(weights - cycles + lag, scale, self._tiled)
+        arrived = max(weights, scales)
+        tiled = max(begin + stripe.tile_cycles, arrived)
+        way = timing.MATMUL_TILE_CYCLES + 1
+        start = max(begin + way, self.taken, ready)
+        self.taken = max(start + stripe.beat_cycles, tiled - stripe.tile_rows + way + 1)
+        # So many tiles wait in front of the array.
+        self._tiled = max(tiled, self.taken - WEIGHT_ROWS * stripe.beat_cycles / stripe.tiles)
+        self._released.append(self._tiled)
         return self.taken

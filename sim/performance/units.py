@@ -195,7 +195,8 @@ def _multiply(parts: Parts, ring: Ring, item: Item, rows: int, before: float) ->
     product = Product(parts.config, item.one, rows)
     job = parts.env.now + timing.matmul_front_cycles(rows)
     # Input is read when what instructions before it write is written.
-    ready = max(job + timing.MATMUL_REQUEST_CYCLES, before) + timing.SCRATCHPAD_READ_CYCLES + 1
+    asks = max(job + timing.MATMUL_REQUEST_CYCLES, before + timing.MATMUL_END_CYCLES)
+    ready = asks + timing.SCRATCHPAD_READ_CYCLES + 1
     taken, weights, scales = ready, 0, 0
     for stripe in product.stripes():
         ring.asked = ring.asks(job)
