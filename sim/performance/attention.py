@@ -45,21 +45,41 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Entries that are taken together: their sources, and which of them come from HBM whole.
+    """Entries that are taken together.
 
     Parameters
     ----------
     sources
         Numbers: banks, then ports.
-    kept
-        For each whether the history buffer writes it.
-    hits
-        For each whether the history buffer reads it.
+    kinds
+        How each comes: SOME, WHOLE or HIT.
+    groups
+        Cycles in which the array's loader takes a line of all of them.
     """
 
     sources: Ints
-    kept: NDArray[np.bool_]
-    hits: NDArray[np.bool_]
+    kinds: Ints
+    groups: int
+
+
+SOME, WHOLE, HIT = range(3)
+"""An entry comes from HBM as far as asked for; whole, for the history buffer; or from that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """An order cut into batches.
+
+    Parameters
+    ----------
+    batches
+        In order.
+    counts
+        Entries [3, sources] by kind and source.
+    """
+
+    batches: list[Batch]
+    counts: Ints
 
 
 def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
@@ -85,21 +105,23 @@ def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
     ]
 
 
-def batches_of(order: Ints, config: Config, *, buffered: bool) -> list[Batch]:
+def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
     """Cut an order into batches; without the buffer every entry comes from its port."""
-    banks = config.kv.buffer_banks
+    banks, vectors = config.kv.buffer_banks, config.array.kv_vectors
     hits = order[:, FIELD["hit"]] == 1
-    kept = (order[:, FIELD["keep"]] == 1) & ~hits
     source = order[:, FIELD["port"]] + banks
+    kinds = np.full(len(order), SOME)
     if buffered:
         source = np.where(hits, order[:, FIELD["bank"]], source)
-    else:
-        hits, kept = np.zeros_like(hits), np.zeros_like(kept)
+        kinds = np.where(hits, HIT, np.where(order[:, FIELD["keep"]] == 1, WHOLE, SOME))
     batches = []
     for start, stop in _cuts(order[:, FIELD["round"]].tolist(), source.tolist()):
-        part = slice(start, stop)
-        batches.append(Batch(sources=source[part], kept=kept[part], hits=hits[part]))
-    return batches
+        part = source[start:stop]
+        groups = len(set((part // vectors).tolist()))
+        batches.append(Batch(sources=part, kinds=kinds[start:stop], groups=groups))
+    counts = np.zeros((3, banks + config.kv.hbm_ports), np.int64)
+    np.add.at(counts, (kinds, source), 1)
+    return Batches(batches=batches, counts=counts)
 
 
 def _cuts(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:
@@ -168,38 +190,40 @@ class Reader:
         self._left = np.full((ahead, total), start)
         self._turn = np.zeros(total, np.int64)
 
-    def sweep(self, sweep: Sweep, batches: list[Batch], head_lines: int, taken: float) -> float:
+    def sweep(self, sweep: Sweep, cut: Batches, head_lines: int, taken: float) -> float:
         """Go through all entries, the array being free at `taken`; return when it is again."""
-        banks = self.config.kv.buffer_banks
-        some, whole = self._hbm_runs(sweep)
-        costs = [self._run_cycles(runs) for runs in (some, whole)]
-        sizes = [sum(beats for _, beats in runs) * BEAT_BYTES for runs in (some, whole)]
+        runs = self._hbm_runs(sweep)
         bank = sweep.lines * LINE_BYTES * 8 / self.config.kv.beat_bits
-        hbm, ready, left, turn = self.memories.hbm, self._ready, self._left, self._turn
-        for batch in batches:
-            at = batch.sources
-            cycles = np.where(batch.hits, bank, np.where(batch.kept, costs[1], costs[0]))
-            room = left[turn[at], at] + np.where(batch.hits, 0, self._waits)
-            begin = np.maximum(ready[at], room)
+        costs = np.array([*(self._run_cycles(one) for one in runs), bank])
+        waits = np.array([self._waits, self._waits, 0.0])
+        ready, left, ahead = self._ready, self._left, len(self._left)
+        for batch in cut.batches:
+            at, cycles = batch.sources, costs[batch.kinds]
+            turn = self._turn[at]
+            begin = np.maximum(ready[at], left[turn, at] + waits[batch.kinds])
             ready[at] = end = begin + cycles
             # Line by line the array follows the slowest source; its last line is worked on last.
-            work = self.batch_cycles(sweep, at, head_lines)
+            work = self.batch_cycles(sweep, batch.groups, head_lines)
             first = begin.max() + cycles.max() / sweep.lines
             taken = max(max(taken, first) + work, end.max() + work / sweep.lines)
-            left[turn[at], at] = taken
-            turn[at] = (turn[at] + 1) % len(left)
-            from_port = ~batch.hits
-            moved = np.where(batch.kept, sizes[1], sizes[0])[from_port]
-            hbm.note(at[from_port] - banks, end[from_port], cycles[from_port], moved)
-            self.hit_bytes += int(batch.hits.sum()) * sweep.lines * LINE_BYTES
+            left[turn, at] = taken
+            self._turn[at] = (turn + 1) % ahead
+        self._note(cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
+        self.hit_bytes += int(cut.counts[HIT].sum()) * sweep.lines * LINE_BYTES
         return taken
 
-    def batch_cycles(self, sweep: Sweep, sources: Ints, head_lines: int) -> int:
+    def _note(self, cut: Batches, costs: NDArray[np.float64], sizes: list[int]) -> None:
+        """Tell the ports what they moved."""
+        banks = self.config.kv.buffer_banks
+        entries = cut.counts[: len(sizes), banks:]
+        used = np.flatnonzero(entries.sum(axis=0))
+        cycles, moved = costs[: len(sizes)] @ entries, np.array(sizes) @ entries
+        self.memories.hbm.note(used, self._ready[banks:][used], cycles[used], moved[used])
+
+    def batch_cycles(self, sweep: Sweep, groups: int, head_lines: int) -> int:
         """Return the cycles in which the array works on a batch."""
-        groups = len(set((sources // self.config.array.kv_vectors).tolist()))
         if sweep.value:
-            parts = self._shape.parts
-            return sweep.lines * parts * max(groups, sweep.pairs)
+            return sweep.lines * self._shape.parts * max(groups, sweep.pairs)
         line = max(groups, sweep.pairs)
         # The lines of a head add to the same row, whose sum returns after a while.
         apart = max(line, timing.ARRAY_BEAT_DISTANCE if head_lines > 1 else 0)

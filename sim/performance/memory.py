@@ -20,6 +20,8 @@ from hwroute.sim.memory.channel import Channel
 from hwroute.sim.memory.closed_form import stream_share
 from hwroute.sim.performance.parameters import Parameters
 
+PAGE_BEATS = 32
+"""Of a DRAM page: 1 KiB."""
 Run = tuple[int, int]
 """First beat in a slot, and beats."""
 
@@ -112,7 +114,9 @@ class DeviceHbm(HbmRates):
 
     def run_cycles(self, slot: int, runs: tuple[Run, ...], *, write: bool = False) -> float:
         """Return what the burst level says."""
-        ticks = _run_ticks(self.hbm, slot, runs, self.sample, write)
+        # Where a run begins in a page matters, which page it is does not.
+        alike = tuple((first % PAGE_BEATS, beats) for first, beats in runs)
+        ticks = _run_ticks(self.hbm, slot, alike, self.sample, write)
         inside = sum(beats for _, beats in runs) * 8 * BEAT_BYTES / self.beat_bits
         return max(ticks * self.core_mhz / self.hbm.dram_mhz, inside)
 

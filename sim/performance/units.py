@@ -13,7 +13,7 @@ from hwroute.models.ops.kv import KVMemory
 from hwroute.models.ops.kv_rounds import rounds_to_records
 from hwroute.rtl.matmul_layouts import JOBS
 from hwroute.sim.performance import costs
-from hwroute.sim.performance.attention import Reader, batches_of, sweeps_of
+from hwroute.sim.performance.attention import Batches, Ints, Reader, batches_of, sweeps_of
 from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.products import Product, Ring
 from hwroute.sim.performance.result import Traffic
@@ -62,9 +62,10 @@ class Parts:
         self.traffic = traffic
         self.fifo_lines = fifo_lines
         self.reader: Reader | None = None
-        self.order = np.zeros((0, len(ORDER_FIELDS)), np.int64)
+        self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
         self.fresh = {"scores": False, "values": False}
         """The first pass over an order goes through the history buffer."""
+        self._cut: dict[bool, Batches] = {}
 
     def map(self, one: Any) -> None:
         """Take up where entries lie."""
@@ -75,6 +76,18 @@ class Parts:
             exponents=one["exponents"],
             fifo_lines=self.fifo_lines,
         )
+
+    def batches(self, buffered: bool) -> Batches:
+        """Return the batches of the order, through the history buffer or not."""
+        if buffered not in self._cut:
+            self._cut[buffered] = batches_of(self.order, self.config, buffered=buffered)
+        return self._cut[buffered]
+
+    def take_order(self, order: Ints) -> None:
+        """Take up another order."""
+        self.order = order
+        self.fresh = {"scores": True, "values": True}
+        self._cut = {}
 
     def rows(self, item: Item) -> Any:
         """Return the tokens of the tile that an instruction is for."""
@@ -224,10 +237,9 @@ def _attend(parts: Parts, item: Item, rows: int, start: float) -> float:
     sweeps = sweeps_of(one, rows, config)
     reader.begin(start, sweeps[0].lines)
     for number, sweep in enumerate(sweeps):
-        batches = batches_of(parts.order, config, buffered=fresh and not number)
-        taken = reader.sweep(sweep, batches, head_lines, taken)
+        taken = reader.sweep(sweep, parts.batches(fresh and not number), head_lines, taken)
         if one["own"]:
-            taken += reader.batch_cycles(sweep, np.zeros(1, np.int64), head_lines)
+            taken += reader.batch_cycles(sweep, 1, head_lines)
     taken += timing.KV_PORT_CYCLES + timing.ALIGNER_CYCLES + 1
     parts.traffic.add("kv_read", int(parts.memories.hbm.read.sum()) - before)
     parts.traffic.add("kv_hits", reader.hit_bytes - hits)
@@ -294,8 +306,7 @@ def deal(kv: KVMemory, one: Any, start: int, rows: int, selected: Any) -> int:
 def _order(parts: Parts, one: Any, count: int, *, valid: bool) -> int:
     """Order the entries, and return the cycles, scan excluded."""
     rounds = parts.kv.attend(one["layer"], count, bool(one["ahead"]))
-    parts.order = rounds_to_records(rounds)
-    parts.fresh = {"scores": True, "values": True}
+    parts.take_order(rounds_to_records(rounds))
     if valid:
         return timing.kv_queued_cycles(len(parts.order), len(rounds))
     return timing.kv_walked_cycles(count, len(rounds))
