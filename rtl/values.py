@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.config import Config
@@ -24,8 +25,10 @@ from hwroute.rtl.statistics_layouts import StatisticsReadPort, StatisticsWritePo
 from hwroute.rtl.streams import Fork
 from hwroute.rtl.values_front import ValuesFront
 from hwroute.rtl.values_layouts import (
+    BANKS,
     entries_shape,
-    slots_of,
+    pass_layout,
+    unit_bits,
     unit_table,
 )
 from hwroute.rtl.values_own import ValuesOwn
@@ -110,11 +113,13 @@ class ValuesControl(wiring.Component):
         m.submodules.plan = plan = ValuesPlan(config)
         m.submodules.own = own = ValuesOwn(config)
         m.submodules.reader = reader = ValuesReader(config)
-        m.submodules.exponentials = exponentials = RowExponentials(slots_of(config), self.sources)
+        m.submodules.exponentials = exponentials = RowExponentials(
+            1 << unit_bits(config), self.sources
+        )
         m.submodules.writer = writer = ValuesWriter(config)
-        parts = {"passes": passes, "plan": plan, "own": own, "reader": reader, "writer": writer}
-        begin, run = Signal(), Signal()
-        self._sequence(m, parts, front, begin, run)
+        m.submodules.tiles = tiles = ValuesTiles(config)
+        parts = {"plan": plan, "own": own, "reader": reader, "tiles": tiles, "writer": writer}
+        self._sequence(m, front, passes, parts)
         connect(m, flipped(self.issue), front.issue)
         connect(m, front.done, flipped(self.done))
         connect(m, front.list, flipped(self.list))
@@ -134,41 +139,59 @@ class ValuesControl(wiring.Component):
             front.memory_error.eq(self.memory_error),
             front.row_index.eq(plan.row_index),
             plan.row.eq(front.row),
-            *(part.job.eq(front.job) for part in (passes, plan, own, reader)),
-            *(part.i.eq(passes.o.payload) for part in (plan, own, reader, writer)),
+            *(part.job.eq(front.job) for part in (passes, plan, own, reader, tiles)),
             *(part.unit.eq(plan.o) for part in (reader, writer)),
         ]
         self._beats(m, exponentials.p, plan.o)
-        self._feed(m, front, passes, own, reader, begin)
+        self._feed(m, tiles, own, reader)
         return m
 
-    def _sequence(
-        self, m: Module, parts: dict[str, Any], front: Any, begin: Signal, run: Signal
-    ) -> None:
-        """Begin passes: their units are found out, then they run."""
-        passes, plan = parts["passes"], parts["plan"]
+    def _sequence(self, m: Module, front: Any, passes: Any, parts: dict[str, Any]) -> None:
+        """Find out the units of a pass while the one before runs."""
+        plan, begin, current = parts["plan"], Signal(), passes.o.payload
+        queues = {}
+        for name in ("reader", "tiles"):
+            m.submodules[f"{name}_passes"] = queue = SyncFIFO(
+                width=pass_layout(self.config).size, depth=BANKS
+            )
+            queues[name], port = queue, parts[name].i
+            m.d.comb += [
+                queue.w_data.eq(current),
+                port.valid.eq(queue.r_rdy),
+                port.payload.eq(queue.r_data),
+                queue.r_en.eq(port.ready),
+            ]
+        writer = parts["writer"]
         m.d.comb += [
             passes.start.eq(front.start),
             plan.start.eq(front.start),
             plan.begin.eq(begin),
+            plan.i.eq(current),
             parts["own"].begin.eq(begin),
-            *(parts[name].run.eq(run) for name in ("own", "reader", "writer")),
+            parts["own"].i.eq(current),
+            writer.i.payload.eq(current),
+            # The writer has a bank free only when the others have.
+            queues["tiles"].w_en.eq(begin),
+            queues["reader"].w_en.eq(plan.done),
         ]
         with m.FSM():
             with m.State("NEXT"):
-                m.d.comb += begin.eq(passes.o.valid)
+                m.d.comb += [
+                    writer.i.valid.eq(passes.o.valid),
+                    begin.eq(passes.o.valid & writer.i.ready),
+                ]
                 with m.If(begin):
                     m.next = "PLAN"
             with m.State("PLAN"):
-                m.d.comb += run.eq(plan.done)
-                with m.If(run):
-                    m.next = "RUN"
-            with m.State("RUN"), m.If(parts["writer"].done):
-                m.d.comb += [
-                    passes.o.ready.eq(1),
-                    front.ended.eq(passes.o.payload.last),
-                ]
-                m.next = "NEXT"
+                m.d.comb += passes.o.ready.eq(plan.done)
+                with m.If(plan.done):
+                    m.next = "NEXT"
+                    with m.If(current.last):
+                        m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.comb += front.ended.eq(writer.idle)
+                with m.If(writer.idle):
+                    m.next = "NEXT"
 
     def _beats(self, m: Module, p: Any, unit: Any) -> None:
         """Send the probabilities of a unit once for each part of the dimensions."""
@@ -176,7 +199,8 @@ class ValuesControl(wiring.Component):
         at = unit_table(m, self.config, unit, ("reference", "ends"), p.payload.slot)
         part = Signal(self.shape.part_bits)
         last_part = part == parts - 1
-        slot = Cat(part, p.payload.slot) if parts > 1 else p.payload.slot
+        unit_in_array = p.payload.slot[:-1]
+        slot = Cat(part, unit_in_array) if parts > 1 else unit_in_array
         lanes = Value.cast(p.payload.lanes)
         m.d.comb += [
             self.x.valid.eq(p.valid),
@@ -193,11 +217,8 @@ class ValuesControl(wiring.Component):
         with m.If(self.x.valid & self.x.ready):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
 
-    def _feed(
-        self, m: Module, front: Any, passes: Any, own: Any, reader: Any, begin: Signal
-    ) -> None:
+    def _feed(self, m: Module, tiles: Any, own: Any, reader: Any) -> None:
         """Give batches to scores and tiles alike."""
-        m.submodules.tiles = tiles = ValuesTiles(self.config)
         m.submodules.batches = fork = Fork(batch_layout(self.config))
         connect(m, flipped(self.batches), fork.i)
         connect(m, fork.o_0, reader.batches)
@@ -205,9 +226,6 @@ class ValuesControl(wiring.Component):
         connect(m, own.lines, tiles.own)
         connect(m, tiles.kv, flipped(self.kv))
         for source in range(self.sources):
-            connect(m, flipped(getattr(self, f"lines_{source}")), getattr(tiles, f"lines_{source}"))
-        m.d.comb += [
-            tiles.job.eq(front.job),
-            tiles.i.eq(passes.o.payload),
-            tiles.begin.eq(begin),
-        ]
+            name = f"lines_{source}"
+            connect(m, flipped(getattr(self, name)), getattr(tiles, name))
+        m.d.comb += [own.multiply.eq(tiles.multiply), own.of.eq(tiles.i.payload)]

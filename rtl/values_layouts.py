@@ -35,9 +35,21 @@ COPIED = (
 """Fields of the instruction that the parts use."""
 
 
+BANKS = 2
+"""Passes whose units are known."""
+
+
 def slots_of(config: Config) -> int:
     """Return how many units, each of a line of V and a pair of row and head, fit in the array."""
     return config.array.accumulator_rows // ColumnShape.of(config).parts
+
+
+def unit_bits(config: Config) -> int:
+    """Return the bits of a unit's number in the tables: its place in the array, below its bank.
+
+    The units of a pass are in one bank while those of the next are put into the other.
+    """
+    return bits(slots_of(config)) + 1
 
 
 def entries_shape(config: Config) -> range:
@@ -99,9 +111,7 @@ def unit_layout(config: Config) -> data.StructLayout:
 
 def unit_write_layout(config: Config) -> data.StructLayout:
     """Return the write of a unit to the tables of the parts."""
-    return data.StructLayout(
-        {"en": 1, "index": bits(slots_of(config)), "unit": unit_layout(config)}
-    )
+    return data.StructLayout({"en": 1, "index": unit_bits(config), "unit": unit_layout(config)})
 
 
 def unit_table(m: Module, config: Config, write: Any, names: tuple[str, ...], at: Value) -> Any:
@@ -118,7 +128,7 @@ def unit_table(m: Module, config: Config, write: Any, names: tuple[str, ...], at
     """
     unit = unit_layout(config)
     kept = data.StructLayout({name: unit[name].shape for name in names})
-    table = memory.Memory(shape=kept, depth=slots_of(config), init=[])
+    table = memory.Memory(shape=kept, depth=1 << unit_bits(config), init=[])
     m.submodules[f"{names[0]}_table"] = table
     port, read = table.write_port(), table.read_port(domain="comb")
     m.d.comb += [

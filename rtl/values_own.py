@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from hwroute.column_format import LANES
@@ -12,12 +13,15 @@ from hwroute.rtl.aligner import largest
 from hwroute.rtl.pipeline import advance, register
 from hwroute.rtl.scratchpad_layouts import LINE, ReadPort
 from hwroute.rtl.values_layouts import job_layout, pass_layout
+from hwroute.timing import SCRATCHPAD_QUEUE_LINES
 
 EXPONENT_CYCLES = 2
 
 
 class ValuesOwn(wiring.Component):
     """Read the lines of V of a pass twice: for the largest exponent of each, and to multiply by.
+
+    Exponents are asked for first, so that the next pass does not wait for this one.
 
     Parameters
     ----------
@@ -28,10 +32,10 @@ class ValuesOwn(wiring.Component):
     -------
     job
         `hwroute.rtl.values_layouts.job_layout`, stable; without ``own`` nothing is read.
-    i
-        `hwroute.rtl.values_layouts.pass_layout`, stable.
-    begin, run
-        Read the exponents; read the lines, all exponents having been taken.
+    begin, i
+        Read the exponents of the pass.
+    multiply, of
+        Read the lines of the pass.
     read
         `hwroute.rtl.scratchpad_layouts.ReadPort`.
     exponents
@@ -44,9 +48,10 @@ class ValuesOwn(wiring.Component):
         super().__init__(
             {
                 "job": In(job_layout(config)),
-                "i": In(pass_layout(config)),
                 "begin": In(1),
-                "run": In(1),
+                "i": In(pass_layout(config)),
+                "multiply": In(1),
+                "of": In(pass_layout(config)),
                 "read": Out(ReadPort()),
                 "exponents": Out(stream.Signature(5)),
                 "lines": Out(stream.Signature(LINE)),
@@ -56,7 +61,7 @@ class ValuesOwn(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         request, response = self.read.request, self.read.response
-        left, line, multiplies = Signal.like(self.i.lines), Signal.like(self.i.line), Signal()
+        m.submodules.asked = asked = SyncFIFOBuffered(width=1, depth=SCRATCHPAD_QUEUE_LINES)
         taken = stream.Signature(LINE).create(path=("taken",))
         en, _ = advance(m, taken, self.exponents, EXPONENT_CYCLES)
         exponents = [element[10:15] for element in response.payload]
@@ -64,20 +69,34 @@ class ValuesOwn(wiring.Component):
             register(m, en, largest(exponents[start : start + 8]), f"largest_{start}")
             for start in range(0, LANES, 8)
         ]
+        early = self._lines_of(m, "early", self.begin, self.i)
+        late = self._lines_of(m, "late", self.multiply, self.of)
+        line = Mux(early.valid, early.payload, late.payload)
+        accepted = request.valid & request.ready
+        there = response.valid & asked.r_rdy
         m.d.comb += [
-            request.valid.eq(left.any()),
+            request.valid.eq((early.valid | late.valid) & asked.w_rdy),
             request.payload.line.eq(self.job.v + line),
+            early.ready.eq(accepted),
+            late.ready.eq(accepted & ~early.valid),
+            asked.w_data.eq(early.valid),
+            asked.w_en.eq(accepted),
             self.exponents.payload.eq(register(m, en, largest(groups), "largest")),
-            taken.valid.eq(response.valid & ~multiplies),
-            self.lines.valid.eq(response.valid & multiplies),
+            taken.valid.eq(there & asked.r_data),
+            self.lines.valid.eq(there & ~asked.r_data),
             self.lines.payload.eq(response.payload),
+            response.ready.eq(asked.r_rdy & Mux(asked.r_data, taken.ready, self.lines.ready)),
+            asked.r_en.eq(response.valid & response.ready),
         ]
-        with m.If(multiplies):
-            m.d.comb += response.ready.eq(self.lines.ready)
-        with m.Else():
-            m.d.comb += response.ready.eq(taken.ready)
-        with m.If(self.job.own & (self.begin | self.run)):
-            m.d.sync += [left.eq(self.i.lines), line.eq(self.i.line), multiplies.eq(self.run)]
-        with m.Elif(request.valid & request.ready):
-            m.d.sync += [left.eq(left - 1), line.eq(line + 1)]
         return m
+
+    def _lines_of(self, m: Module, name: str, start: Value, one: Any) -> Any:
+        """Return a stream of the numbers of a pass's lines."""
+        lines = stream.Signature(one.line.shape()).create(path=(name,))
+        left, line = Signal.like(one.lines, name=f"{name}_left"), lines.payload
+        m.d.comb += lines.valid.eq(left.any())
+        with m.If(start & self.job.own):
+            m.d.sync += [left.eq(one.lines), line.eq(one.line)]
+        with m.Elif(lines.valid & lines.ready):
+            m.d.sync += [left.eq(left - 1), line.eq(line + 1)]
+        return lines

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -17,6 +17,7 @@ from hwroute.rtl.values_layouts import (
     HEAD_LINE_BITS,
     job_layout,
     pass_layout,
+    slots_of,
     unit_layout,
     unit_write_layout,
 )
@@ -27,7 +28,7 @@ UNITS_ASKED = 4
 
 
 class ValuesPlan(wiring.Component):
-    """Write a pass's units into the tables of the parts, a unit in two cycles.
+    """Write a pass's units into the tables of the parts, a unit in two cycles, in bank after bank.
 
     Units continue from pass to pass where the last one ended
     (`hwroute.rtl.values_passes.ValuesPasses`).
@@ -46,7 +47,7 @@ class ValuesPlan(wiring.Component):
     i
         `hwroute.rtl.values_layouts.pass_layout`, stable.
     begin, done
-        The pass begins; its units are written.
+        The pass begins; the last of its units is written.
     row_index, row
         Index in the table of the job's rows, and the row there.
     statistics
@@ -200,6 +201,7 @@ class ValuesPlan(wiring.Component):
         """Write a unit when its maximum and reference have come."""
         unit, write = data.View(self._placed(), asked.r_data), self.o
         response, second = self.statistics.response, Signal()
+        index, bank, ends = Signal(bits(slots_of(self.config))), Signal(), Signal()
         maximum, exponent = Signal.like(write.unit.maximum), Signal(5)
         waits, own, written = self.job.own & unit.begins, Signal(5), Signal()
         read = response.payload.value[:5]
@@ -222,7 +224,10 @@ class ValuesPlan(wiring.Component):
             with m.If(~second):
                 m.d.sync += maximum.eq(response.payload.value.as_signed())
         with m.If(written):
-            m.d.sync += [exponent.eq(own), write.index.eq(write.index + 1)]
+            m.d.sync += [exponent.eq(own), index.eq(index + 1)]
         with m.If(self.begin):
-            m.d.sync += write.index.eq(0)
-        m.d.sync += self.done.eq(written & (write.index == self.i.units - 1))
+            m.d.sync += index.eq(0)
+        m.d.comb += [write.index.eq(Cat(index, bank)), self.done.eq(ends)]
+        m.d.comb += ends.eq(written & (index == self.i.units - 1))
+        with m.If(ends):
+            m.d.sync += bank.eq(~bank)

@@ -20,6 +20,7 @@ from hwroute.rtl.values_layouts import (
     job_layout,
     pass_layout,
     slots_of,
+    unit_bits,
     unit_table,
     unit_write_layout,
 )
@@ -43,12 +44,12 @@ class ValuesReader(wiring.Component):
 
     Members
     -------
-    job, i
-        `hwroute.rtl.values_layouts.job_layout` and `pass_layout`, stable.
+    job
+        `hwroute.rtl.values_layouts.job_layout`, stable.
+    i
+        Stream of `hwroute.rtl.values_layouts.pass_layout`: passes whose units are there.
     unit
-        `hwroute.rtl.values_layouts.unit_write_layout`: the units of the pass.
-    run
-        The pass begins.
+        `hwroute.rtl.values_layouts.unit_write_layout`: the units of passes.
     batches
         Stream of `hwroute.rtl.attention_layouts.batch_layout`.
     read
@@ -63,7 +64,7 @@ class ValuesReader(wiring.Component):
         self.sources = source_count(config)
         self.step = data.StructLayout(
             {
-                "unit": bits(self.slots),
+                "unit": unit_bits(config),
                 "place": PLACE_BITS,
                 "two": 1,
                 "own": 1,
@@ -75,12 +76,13 @@ class ValuesReader(wiring.Component):
         super().__init__(
             {
                 "job": In(job_layout(config)),
-                "i": In(pass_layout(config)),
+                "i": In(stream.Signature(pass_layout(config))),
                 "unit": In(unit_write_layout(config)),
-                "run": In(1),
                 "batches": In(stream.Signature(batch_layout(config))),
                 "read": Out(ReadPort()),
-                "o": Out(stream.Signature(shifted_scores_layout(self.slots, self.sources))),
+                "o": Out(
+                    stream.Signature(shifted_scores_layout(1 << unit_bits(config), self.sources))
+                ),
             }
         )
 
@@ -111,23 +113,28 @@ class ValuesReader(wiring.Component):
         request, made = self.read.request, data.View(self.step, steps.w_data)
         active, own, fresh, second = Signal(), Signal(), Signal(), Signal()
         element, unit = Signal(entries_shape(self.config)), Signal(bits(self.slots))
-        table = unit_table(m, self.config, self.unit, ("scores",), unit)
-        place, two, last_unit = element[:PLACE_BITS], Signal(), Signal()
+        bank, done = Signal(), Signal()
+        number = Cat(unit, bank)
+        table = unit_table(m, self.config, self.unit, ("scores",), number)
+        place, two, last_unit, last = element[:PLACE_BITS], Signal(), Signal(), Signal()
         free, steps_on, ends = ~request.valid | request.ready, Signal(), Signal()
         can = active & (own | batch.valid) & free & steps.w_rdy
         m.d.comb += [
             two.eq(~own & (place + batch.payload.count > LINE_ELEMENTS)),
-            last_unit.eq(unit == self.i.units - 1),
+            last_unit.eq(unit == self.i.payload.units - 1),
             steps_on.eq(can & (second | ~two)),
             ends.eq(steps_on & last_unit),
             batch.ready.eq(ends & ~own),
             steps.w_en.eq(steps_on),
-            made.unit.eq(unit),
+            made.unit.eq(number),
             made.place.eq(place),
             made.two.eq(two),
             made.own.eq(own),
             made.first.eq(fresh),
-            made.last.eq(own | (batch.payload.last & ~self.job.own)),
+            made.last.eq(last),
+            last.eq(own | (batch.payload.last & ~self.job.own)),
+            done.eq(ends & last),
+            self.i.ready.eq(done),
             made.ends.eq(last_unit),
         ]
         with m.If(free):
@@ -135,9 +142,9 @@ class ValuesReader(wiring.Component):
                 request.valid.eq(can),
                 request.payload.line.eq(table.scores + (element >> PLACE_BITS) + second),
             ]
-        with m.If(self.run):
+        with m.If(~active):
             m.d.sync += [
-                active.eq(1),
+                active.eq(self.i.valid),
                 own.eq(~self.job.entries.any()),
                 fresh.eq(1),
                 element.eq(0),
@@ -147,7 +154,7 @@ class ValuesReader(wiring.Component):
         with m.Elif(can):
             m.d.sync += [second.eq(~steps_on), unit.eq(Mux(ends, 0, unit + steps_on))]
             with m.If(ends):
-                m.d.sync += [fresh.eq(0), active.eq(~made.last)]
+                m.d.sync += [fresh.eq(0), active.eq(~last), bank.eq(bank ^ done)]
                 with m.If(~own):
                     m.d.sync += [
                         element.eq(element + batch.payload.count),

@@ -28,10 +28,12 @@ class ValuesTiles(wiring.Component):
 
     Members
     -------
-    job, i
-        `hwroute.rtl.values_layouts.job_layout` and `pass_layout`, stable.
-    begin
-        The pass begins.
+    job
+        `hwroute.rtl.values_layouts.job_layout`, stable.
+    i
+        Stream of `hwroute.rtl.values_layouts.pass_layout`.
+    multiply
+        The own lines of the pass are wanted.
     batches
         Stream of `hwroute.rtl.attention_layouts.batch_layout`.
     lines_0, lines_1, ...
@@ -48,8 +50,8 @@ class ValuesTiles(wiring.Component):
         super().__init__(
             {
                 "job": In(job_layout(config)),
-                "i": In(pass_layout(config)),
-                "begin": In(1),
+                "i": In(stream.Signature(pass_layout(config))),
+                "multiply": Out(1),
                 "batches": In(stream.Signature(batch_layout(config))),
                 **{f"lines_{source}": In(stream.Signature(LINE)) for source in range(self.sources)},
                 "own": In(stream.Signature(LINE)),
@@ -61,7 +63,7 @@ class ValuesTiles(wiring.Component):
         m = Module()
         vectors, batch = self.shape.vectors, self.batches.payload
         groups = -(-self.sources // vectors)
-        active, own, line = Signal(), Signal(), Signal.like(self.i.lines)
+        own, line = Signal(), Signal.like(self.i.payload.lines)
         group = Signal(bits(groups))
         lines = [getattr(self, f"lines_{source}") for source in range(self.sources)]
         valid = [batch.sources[source].valid for source in range(self.sources)]
@@ -75,14 +77,14 @@ class ValuesTiles(wiring.Component):
         more = Array(Cat(valid[sources.stop :]).any() for sources in members)
         beat, moves, tile_ends, ends = self.kv, Signal(), Signal(), Signal()
         free = ~beat.valid | beat.ready
-        has = active & Mux(own, self.own.valid, self.batches.valid & complete[group])
+        has = self.i.valid & Mux(own, self.own.valid, self.batches.valid & complete[group])
         counts = batch.count.any()
         m.d.comb += [
             moves.eq(has & free & (own | counts)),
             tile_ends.eq(moves & (own | ~more[group])),
-            ends.eq(tile_ends & (line == self.i.lines - 1)),
+            ends.eq(tile_ends & (line == self.i.payload.lines - 1)),
             self.own.ready.eq(moves & own),
-            self.batches.ready.eq(active & ~own & (ends | ~counts)),
+            self.batches.ready.eq(self.i.valid & ~own & (ends | ~counts)),
         ]
         for at, sources in enumerate(members):
             for source in sources:
@@ -106,10 +108,13 @@ class ValuesTiles(wiring.Component):
                 group.eq(Mux(tile_ends, 0, group + 1)),
                 line.eq(Mux(ends, 0, line + tile_ends)),
             ]
-        with m.If(self.begin):
-            m.d.sync += [active.eq(1), own.eq(0)]
-        with m.Elif(self.batches.valid & self.batches.ready & batch.last):
-            m.d.sync += [own.eq(self.job.own), active.eq(self.job.own)]
-        with m.Elif(ends & own):
-            m.d.sync += [own.eq(0), active.eq(0)]
+        last = self.batches.valid & self.batches.ready & batch.last
+        m.d.comb += [
+            self.multiply.eq(last & self.job.own),
+            self.i.ready.eq(Mux(own, ends, last & ~self.job.own)),
+        ]
+        with m.If(last):
+            m.d.sync += own.eq(self.job.own)
+        with m.Elif(ends):
+            m.d.sync += own.eq(0)
         return m

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hwroute.column_format import LANES
@@ -11,11 +12,19 @@ from hwroute.config import Config
 from hwroute.isa.fields import LINE_ELEMENTS
 from hwroute.rtl.array_layouts import o_payload
 from hwroute.rtl.column_ports import ColumnShape
+from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.scratchpad_layouts import WritePort
 from hwroute.rtl.softmax import sum_layout
 from hwroute.rtl.statistics_layouts import StatisticsWritePort
 from hwroute.rtl.streams import Fork
-from hwroute.rtl.values_layouts import pass_layout, slots_of, unit_table, unit_write_layout
+from hwroute.rtl.values_layouts import (
+    BANKS,
+    pass_layout,
+    slots_of,
+    unit_bits,
+    unit_table,
+    unit_write_layout,
+)
 
 
 class ValuesWriter(wiring.Component):
@@ -29,9 +38,9 @@ class ValuesWriter(wiring.Component):
     Members
     -------
     i
-        `hwroute.rtl.values_layouts.pass_layout`, stable.
+        Stream of `hwroute.rtl.values_layouts.pass_layout`: passes, accepted when a bank is free.
     unit
-        `hwroute.rtl.values_layouts.unit_write_layout`: the units of the pass.
+        `hwroute.rtl.values_layouts.unit_write_layout`: the units of passes.
     rows
         Stream of `hwroute.rtl.array_layouts.o_payload`.
     sums
@@ -40,8 +49,8 @@ class ValuesWriter(wiring.Component):
         `hwroute.rtl.scratchpad_layouts.WritePort`.
     statistics
         `hwroute.rtl.statistics_layouts.StatisticsWritePort`.
-    run, done
-        The pass begins; all of it is written, until the next one begins.
+    idle
+        All of every pass is written.
     """
 
     def __init__(self, config: Config):
@@ -50,41 +59,53 @@ class ValuesWriter(wiring.Component):
         self.slots = slots_of(config)
         super().__init__(
             {
-                "i": In(pass_layout(config)),
+                "i": In(stream.Signature(pass_layout(config))),
                 "unit": In(unit_write_layout(config)),
                 "rows": In(stream.Signature(o_payload(config))),
-                "sums": In(stream.Signature(sum_layout(self.slots))),
+                "sums": In(stream.Signature(sum_layout(1 << unit_bits(config)))),
                 "write": Out(WritePort()),
                 "statistics": Out(StatisticsWritePort()),
-                "run": In(1),
-                "done": Out(1),
+                "idle": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows_left = Signal(range(self.slots * self.shape.parts + 1))
-        sums_left = Signal(range(self.slots + 1))
-        written, summed = self._write_rows(m), self._write_sums(m)
-        with m.If(self.run):
-            m.d.sync += [
-                rows_left.eq(self.i.units * self.shape.parts),
-                sums_left.eq(self.i.units),
-            ]
-        with m.Else():
-            m.d.sync += [rows_left.eq(rows_left - written), sums_left.eq(sums_left - summed)]
-        m.d.comb += self.done.eq(~rows_left.any() & ~sums_left.any())
+        rows_end, bank = self._count(m, "rows", self.rows, self.shape.parts)
+        sums_end, _ = self._count(m, "sums", self.sums, 1)
+        m.d.comb += [
+            self.i.ready.eq(rows_end.w_rdy & sums_end.w_rdy),
+            self.idle.eq(~(rows_end.r_rdy | sums_end.r_rdy | self.write.request.valid)),
+        ]
+        self._write_rows(m, bank)
+        self._write_sums(m)
         return m
 
-    def _write_rows(self, m: Module) -> Value:
-        """Write rows of the array; return whether the last line of one is written."""
+    def _count(self, m: Module, name: str, port: Any, each: int) -> tuple[Any, Signal]:
+        """Count what comes of units; return the queue of passes it comes from, and the bank."""
+        layout = pass_layout(self.config)
+        m.submodules[f"{name}_passes"] = queue = SyncFIFO(width=layout.size, depth=BANKS)
+        count = Signal(range(self.slots * each), name=f"{name}_count")
+        bank = Signal(name=f"{name}_bank")
+        taken = port.valid & port.ready
+        last = taken & (count == data.View(layout, queue.r_data).units * each - 1)
+        m.d.comb += [
+            queue.w_data.eq(self.i.payload),
+            queue.w_en.eq(self.i.valid & self.i.ready),
+            queue.r_en.eq(last),
+        ]
+        m.d.sync += [count.eq(Mux(last, 0, count + taken)), bank.eq(bank ^ last)]
+        return queue, bank
+
+    def _write_rows(self, m: Module, bank: Signal) -> None:
+        """Write rows of the array, whose units are in a bank."""
         floats = min(LANES, self.shape.fp16_columns)
         halves = 2 * floats
         parts, row, request = self.shape.parts, self.rows.payload, self.write.request
         part_bits = (parts - 1).bit_length()
-        part, unit = row.slot[:part_bits], row.slot[part_bits:]
-        out = unit_table(m, self.config, self.unit, ("out",), unit).out
-        free, second, ends = ~request.valid | request.ready, Signal(), Signal()
+        part, unit = row.slot[:part_bits], Signal(bits(self.slots))
+        out = unit_table(m, self.config, self.unit, ("out",), Cat(unit, bank)).out
+        free, second = ~request.valid | request.ready, Signal()
         values = Value.cast(row.columns)[: 32 * floats]
         if halves > LINE_ELEMENTS:
             line, last = values.word_select(second, 16 * LINE_ELEMENTS), second
@@ -96,21 +117,19 @@ class ValuesWriter(wiring.Component):
             line, last = values.replicate(in_line), True
             offset = part[inside:]
             mask = Cat((part[:inside] == at).replicate(halves) for at in range(in_line))
-        m.d.comb += self.rows.ready.eq(free & last)
+        m.d.comb += [unit.eq(row.slot[part_bits:]), self.rows.ready.eq(free & last)]
         with m.If(free):
             m.d.sync += [
                 request.valid.eq(self.rows.valid),
                 second.eq(self.rows.valid & ~second),
-                ends.eq(last),
                 request.payload.line.eq(out + offset),
                 Value.cast(request.payload.data).eq(line),
                 request.payload.mask.eq(mask),
             ]
-        return request.valid & request.ready & ends
 
-    def _write_sums(self, m: Module) -> Value:
-        """Write the sums of heads; return whether a unit's has been dealt with."""
-        m.submodules.sums = fork = Fork(sum_layout(self.slots))
+    def _write_sums(self, m: Module) -> None:
+        """Write the sums of heads."""
+        m.submodules.sums = fork = Fork(sum_layout(1 << unit_bits(self.config)))
         total = self.sums.payload
         unit = unit_table(m, self.config, self.unit, ("sums", "sum"), total.slot)
         request, values = self.statistics.request, self.statistics.values
@@ -127,4 +146,3 @@ class ValuesWriter(wiring.Component):
             values.payload.eq(fork.o_1.payload.value),
             fork.o_1.ready.eq(values.ready),
         ]
-        return self.sums.valid & self.sums.ready
