@@ -1,7 +1,7 @@
 """HBM and DDR as the machine's ports see them, in cycles of the machine's clock.
 
 A request claims its port for as long as its data move; requests are served in the order in which
-they are made. What a run of beats takes comes from the burst level (`hwroute.sim.memory.channel`),
+they are made. What a run of beats takes comes from the burst level (`hwroute.sim.memory.hbm`),
 measured once for each kind of run, or for long streams from the closed form.
 """
 
@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import simpy
 from numpy.typing import NDArray
 
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.rtl.axi import DDR_PORT, LINE_BEATS
-from hwroute.sim.device import ATOM_BYTES, ATOM_CYCLES, Device, Hbm
-from hwroute.sim.memory.channel import Channel
+from hwroute.rtl.memory_reader import OUTSTANDING
+from hwroute.sim.device import ATOM_CYCLES, Device, Hbm
 from hwroute.sim.memory.closed_form import stream_share
+from hwroute.sim.memory.hbm import HbmMemory, bursts
 from hwroute.sim.performance.parameters import Parameters
 
+REFRESHES, SLOWEST = 6, 8
+"""Over how many refreshes short runs are averaged, taken that they move a byte in eight."""
 PAGE_BEATS = 32
 """Of a DRAM page: 1 KiB."""
 Run = tuple[int, int]
@@ -124,18 +128,24 @@ class DeviceHbm(HbmRates):
 @lru_cache(maxsize=256)
 def _run_ticks(hbm: Hbm, slot: int, runs: tuple[Run, ...], sample: int, write: bool) -> float:
     """Return the DRAM cycles that runs of one slot after the other take, all asked for ahead."""
-    channel = Channel(hbm)
-    ends = []
+    env = simpy.Environment()
+    port = HbmMemory(env, hbm).port(0, OUTSTANDING)
+    beats = sum(count for _, count in runs)
+    # At least as long as a few refreshes are apart, or short runs would miss them.
     interval = hbm.cycles_of(hbm.timing.refresh_interval_ns)
-    count, end = 0, 0
-    # Whole refresh intervals, or short runs would miss the refresh.
-    while count < sample or end < 8 * interval:
-        for first, beats in runs:
-            address = (count * slot + first) * BEAT_BYTES % hbm.channel_bytes
-            end = channel.access(0, address, beats * ATOM_BYTES, write=write)
-        ends.append(end)
-        count += 1
-    return (ends[-1] - ends[0]) / (count - 1)
+    count = max(sample, REFRESHES * interval // (beats * ATOM_CYCLES * SLOWEST))
+    moves = [
+        env.process(port.transfer(address, size, write=write))
+        for number in range(count)
+        for first, length in runs
+        for address, size in bursts(
+            (number * slot + first) * BEAT_BYTES, length * BEAT_BYTES, hbm.burst_bytes
+        )
+    ]
+    env.run(moves[count // 10])
+    start = env.now
+    env.run(env.all_of(moves))
+    return float(env.now - start) / (1 - (count // 10 + 1) / len(moves)) / count
 
 
 class Ports:
