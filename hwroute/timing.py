@@ -228,6 +228,31 @@ def matmul_front_cycles(rows: int) -> int:
     return 1 + ROW_LIST_CYCLES + rows + 2
 
 
+# values on the array: hwroute.rtl.values. In passes over all entries, each of units: a row, a query
+# head and a line of V. A unit of a batch takes a beat for each part of the dimensions, and another
+# cycle where its scores straddle two lines and there is only one part.
+
+VALUES_UNIT_CYCLES = 2
+"""Of a unit before its pass begins: maximum and reference. Hidden by the pass before, if any."""
+VALUES_SCORES_CYCLES = SCRATCHPAD_READ_CYCLES + 2 + PROBABILITY_CYCLES
+"""From the request for scores to their beat."""
+VALUES_END_CYCLES = 2
+"""From the last write to the end of the instruction."""
+
+
+def values_sweep_cycles(rows: int, heads: int, lines: int) -> int:
+    """Return the cycles from an instruction to its first sweep, of `lines` lines of V.
+
+    heads: KV heads of a vector, or before the instruction's last one, whichever are more.
+    """
+    return 7 + ROW_LIST_CYCLES + rows + heads + 2 * lines
+
+
+def values_start_cycles(units: int) -> int:
+    """Return the cycles from the first sweep to the first request for scores, of so many units."""
+    return 10 + VALUES_UNIT_CYCLES * units
+
+
 # KV scheduler and history buffer: hwroute.rtl.kv_scheduler, hwroute.rtl.kv_buffer. A request's
 # cycles run from the acceptance of the one before to its own.
 
@@ -237,7 +262,7 @@ KV_EVICT_CYCLES = 1
 KV_INVALIDATE_CYCLES = 1
 KV_PORT_CYCLES = 1
 """From a beat of an HBM port to the same beat on its way to the array."""
-KV_READ_AHEAD_ENTRIES = 4
+KV_READ_AHEAD_ENTRIES = 16
 """Entries that wait at a port or bank: how far it may run ahead of the slowest."""
 
 

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwroute.config import KVConfig
 from hwroute.rtl.kv_bank import QUEUE_DEPTH, KVBank
-from hwroute.rtl.kv_layouts import beat_layout, bits
+from hwroute.rtl.kv_layouts import beat_layout, bits, value_beat
 
 
 class KVPort(wiring.Component):
@@ -24,8 +24,7 @@ class KVPort(wiring.Component):
 
     Members
     -------
-    beats : ``In``, beats of an entry's K (or V); stable
-    push, keep, bank : ``In``, queue an entry, and where it is kept
+    push, beats, keep, bank : ``In``, queue an entry: its beats, and where it is kept
     room : ``Out(1)``
     granted : ``In``, one bit for each bank: it takes this port's data now
     writing : ``Out``, one bit for each bank: a beat passes that it keeps
@@ -36,7 +35,7 @@ class KVPort(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "beats": In(range(config.entry_beats + 1)),
+                "beats": In(range(value_beat(config) + 1)),
                 "push": In(1),
                 "keep": In(1),
                 "bank": In(bits(config.buffer_banks)),
@@ -50,20 +49,21 @@ class KVPort(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        width = 1 + len(self.bank)
+        width = 1 + len(self.bank) + len(self.beats)
         m.submodules.queue = queue = SyncFIFOBuffered(width=width, depth=QUEUE_DEPTH)
-        keep, bank = queue.r_data[0], queue.r_data[1:]
-        beat = Signal(range(self.config.entry_beats))
+        keep, bank = queue.r_data[0], queue.r_data[1 : 1 + len(self.bank)]
+        beats = queue.r_data[1 + len(self.bank) :]
+        beat = Signal(range(value_beat(self.config)))
         step = Signal()
         free = ~keep | self.granted.bit_select(bank, 1)
         m.d.comb += [
             self.room.eq(queue.w_rdy),
             queue.w_en.eq(self.push),
-            queue.w_data.eq(Cat(self.keep, self.bank)),
+            queue.w_data.eq(Cat(self.keep, self.bank, self.beats)),
             self.i.ready.eq(queue.r_rdy & free & (~self.o.valid | self.o.ready)),
             step.eq(self.i.valid & self.i.ready),
             self.writing.eq((step & keep) << bank),
-            queue.r_en.eq(step & (beat == self.beats - 1)),
+            queue.r_en.eq(step & (beat == beats - 1)),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -85,7 +85,7 @@ def connect_crossbar(m: Module, ports: list[KVPort], banks: list[KVBank]) -> Non
         m.d.comb += [
             bank.write_data.eq(beats[bank.grant_port]),
             bank.write_en.eq(writing.any()),
-            Assert(writing == (bank.write_en << bank.grant_port)),
         ]
+        m.d.sync += Assert(writing == (bank.write_en << bank.grant_port))
     for number, port in enumerate(ports):
         m.d.comb += port.granted.eq(Cat(bank.grant & (bank.grant_port == number) for bank in banks))

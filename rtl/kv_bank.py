@@ -8,10 +8,11 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from hwroute.config import KVConfig
-from hwroute.rtl.kv_layouts import beat_layout, bits
+from hwroute.rtl.kv_layouts import beat_layout, bits, place_beats, value_beat
 from hwroute.rtl.ram import Ram
+from hwroute.timing import KV_READ_AHEAD_ENTRIES
 
-QUEUE_DEPTH = 4
+QUEUE_DEPTH = KV_READ_AHEAD_ENTRIES
 """Commands that wait at a bank or a port: how far one may run ahead of the others."""
 
 
@@ -29,11 +30,11 @@ class KVBank(wiring.Component):
 
     Members
     -------
-    beats : ``In``, beats of an entry's K (or V); stable
     begin_round, begin_pass : ``In(1)``, before or with the first command of a round; after the last
         of a pass
     read : ``In(1)``, queue a read; ``write``: queue a write
-    place, value, port : ``In``, place, whether V is meant, and the HBM port that gives the data
+    place, value, port, beats : ``In``, place, whether V is meant, the HBM port that gives the data,
+        and how many beats they are
     room : ``Out(1)``, both queues have room
     grant, grant_port : ``Out``, the port that may write now
     write_en, write_data : ``In``, its beat
@@ -44,7 +45,6 @@ class KVBank(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "beats": In(range(config.entry_beats + 1)),
                 "begin_round": In(1),
                 "begin_pass": In(1),
                 "read": In(1),
@@ -52,6 +52,7 @@ class KVBank(wiring.Component):
                 "place": In(bits(config.bank_places)),
                 "value": In(1),
                 "port": In(bits(config.hbm_ports)),
+                "beats": In(range(value_beat(config) + 1)),
                 "room": Out(1),
                 "grant": Out(1),
                 "grant_port": Out(bits(config.hbm_ports)),
@@ -67,6 +68,7 @@ class KVBank(wiring.Component):
                 "place": bits(config.bank_places),
                 "value": 1,
                 "port": bits(config.hbm_ports),
+                "beats": range(value_beat(config) + 1),
                 "after": count,
             }
         )
@@ -78,13 +80,13 @@ class KVBank(wiring.Component):
         width = self._command.size
         m.submodules.reads = reads = SyncFIFOBuffered(width=width, depth=QUEUE_DEPTH)
         m.submodules.writes = writes = SyncFIFOBuffered(width=width, depth=QUEUE_DEPTH)
-        rows = 2 * self.config.buffer_tokens // self.config.buffer_banks * self.config.entry_beats
+        rows = self.config.bank_places * place_beats(self.config)
         m.submodules.ram = ram = Ram(beat_layout(self.config), rows)
         m.d.comb += self.room.eq(reads.w_rdy & writes.w_rdy)
         self._push(m, reads, writes)
         read, write = (data.View(self._command, fifo.r_data) for fifo in (reads, writes))
         read_beat, write_beat = (
-            Signal(range(self.config.entry_beats), name=name)
+            Signal(range(value_beat(self.config)), name=name)
             for name in ("read_beat", "write_beat")
         )
         can_read = reads.r_rdy & ~(self._writes_done - read.after)[len(read.after) - 1]
@@ -93,11 +95,11 @@ class KVBank(wiring.Component):
         m.d.comb += [
             ram.read_en.eq(step),
             ram.read_addr.eq(self._row(read, read_beat)),
-            reads.r_en.eq(step & (read_beat == self.beats - 1)),
+            reads.r_en.eq(step & (read_beat == read.beats - 1)),
             self.o.payload.eq(ram.read_data),
             self.grant.eq(writes.r_rdy & ~(self._reads_done - write.after)[len(write.after) - 1]),
             self.grant_port.eq(write.port),
-            writes.r_en.eq(self.write_en & (write_beat == self.beats - 1)),
+            writes.r_en.eq(self.write_en & (write_beat == write.beats - 1)),
         ]
         with m.If(step):
             m.d.sync += read_beat.eq(Mux(reads.r_en, 0, read_beat + 1))
@@ -117,18 +119,20 @@ class KVBank(wiring.Component):
         return m
 
     def _row(self, command: Any, beat: Signal) -> Any:
-        return Cat(command.value, command.place) * self.config.entry_beats + beat
+        part = Mux(command.value, value_beat(self.config), 0)
+        return command.place * place_beats(self.config) + part + beat
 
     def _push(self, m: Module, reads: Any, writes: Any) -> None:
         """Queue commands, each with the number of reads or writes that it comes after."""
         pushed_reads, round_reads = (Signal.like(self._reads_done, name=n) for n in ("pr", "rr"))
         pushed_writes, pass_writes = (Signal.like(self._reads_done, name=n) for n in ("pw", "ww"))
         earlier_reads = Mux(self.begin_round, pushed_reads, round_reads)
+        command = Cat(self.place, self.value, self.port, self.beats)
         m.d.comb += [
             reads.w_en.eq(self.read),
-            reads.w_data.eq(Cat(self.place, self.value, self.port, pass_writes)),
+            reads.w_data.eq(Cat(command, pass_writes)),
             writes.w_en.eq(self.write),
-            writes.w_data.eq(Cat(self.place, self.value, self.port, earlier_reads)),
+            writes.w_data.eq(Cat(command, earlier_reads)),
         ]
         m.d.sync += [
             pushed_reads.eq(pushed_reads + self.read),

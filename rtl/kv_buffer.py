@@ -27,8 +27,8 @@ class KVHistoryBuffer(wiring.Component):
 
     Members
     -------
-    beats : ``In``, beats of an entry's K (or V), from 1 to ``config.entry_beats``; stable
-    i : stream of the entries of passes, each pass closed by ``end``
+    i : stream of the entries of passes, each pass closed by ``end``; at least 1 beat of an entry,
+        and with ``hit`` or ``keep`` as many as of every such entry
     hbm_0, ... : streams of beats that arrive from the HBM ports, entry by entry in order
     port_0, ... : streams of the same beats, passed on
     bank_0, ... : streams of beats of the entries that each bank holds
@@ -38,7 +38,6 @@ class KVHistoryBuffer(wiring.Component):
         self.config = config
         beat = beat_layout(config)
         members: dict[str, Any] = {
-            "beats": In(range(config.entry_beats + 1)),
             "i": In(stream.Signature(pass_layout(config))),
         }
         members |= {f"hbm_{n}": In(stream.Signature(beat)) for n in range(config.hbm_ports)}
@@ -64,7 +63,7 @@ class KVHistoryBuffer(wiring.Component):
             connect(m, flipped(getattr(self, f"hbm_{number}")), port.i)
             connect(m, port.o, flipped(getattr(self, f"port_{number}")))
             m.d.comb += [
-                port.beats.eq(self.beats),
+                port.beats.eq(self.i.payload.beats),
                 port.push.eq(miss & (entry.port == number)),
                 port.keep.eq(entry.keep),
                 port.bank.eq(entry.bank),
@@ -74,7 +73,7 @@ class KVHistoryBuffer(wiring.Component):
             connect(m, bank.o, flipped(getattr(self, f"bank_{number}")))
             here = entry.bank == number
             m.d.comb += [
-                bank.beats.eq(self.beats),
+                bank.beats.eq(self.i.payload.beats),
                 bank.begin_round.eq(taken & entry.first),
                 bank.begin_pass.eq(self.i.valid & room & entry.end),
                 bank.read.eq(taken & entry.hit & here),
@@ -99,6 +98,7 @@ class KVPasses(wiring.Component):
 
     Members
     -------
+    beats : ``In``, of every K and every V; stable
     i : stream of orders
     o : stream of passes
     """
@@ -107,6 +107,7 @@ class KVPasses(wiring.Component):
         self.config = config
         super().__init__(
             {
+                "beats": In(range(config.entry_beats + 1)),
                 "i": In(stream.Signature(order_layout(config))),
                 "o": Out(stream.Signature(pass_layout(config))),
             }
@@ -130,6 +131,7 @@ class KVPasses(wiring.Component):
             entry.eq(Mux(from_store, stored.read_data, held)),
             self.o.payload.entry.eq(entry),
             self.o.payload.value.eq(from_store),
+            self.o.payload.beats.eq(self.beats),
         ]
         last = Signal.like(row)
         with m.If(free):

@@ -3,6 +3,7 @@
 from amaranth.lib import data
 
 from hwroute.config import KVConfig
+from hwroute.isa.fields import LINE_BYTES
 from hwroute.kv import KVOp
 
 
@@ -74,6 +75,27 @@ def beat_layout(config: KVConfig) -> data.ArrayLayout:
     return data.ArrayLayout(64, config.beat_bits // 64)
 
 
+def exponent_beats(config: KVConfig) -> int:
+    """Return the most beats that the exponents of an entry's V take, one byte for each line."""
+    lines = config.entry_beats * config.beat_bits // (8 * LINE_BYTES)
+    return max(1, -(-lines * 8 // config.beat_bits))
+
+
+def value_beat(config: KVConfig) -> int:
+    """Return the beat at which V begins in a place of the history buffer, behind K and exponents.
+
+    It is also the most beats of one entry of a pass.
+    """
+    return config.entry_beats + exponent_beats(config)
+
+
+def place_beats(config: KVConfig) -> int:
+    """Return the beats of a place of the history buffer: K, exponents and V."""
+    return value_beat(config) + config.entry_beats
+
+
 def pass_layout(config: KVConfig) -> data.StructLayout:
-    """Return one entry of a pass: of its K, or with ``value`` set of its V."""
-    return data.StructLayout({"value": 1, "entry": order_layout(config)})
+    """Return one entry of a pass: ``beats`` of its K, or with ``value`` set of its V."""
+    return data.StructLayout(
+        {"value": 1, "beats": bits(value_beat(config) + 1), "entry": order_layout(config)}
+    )

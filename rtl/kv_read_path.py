@@ -25,7 +25,8 @@ class KVReadPath(wiring.Component):
     -------
     i
         Stream of `order_layout`, as `KVScheduler` gives it.
-    beats, hbm_0, ..., port_0, ..., bank_0, ...
+    beats : ``In``, of every K and every V, up to ``config.entry_beats``; stable
+    hbm_0, ..., port_0, ..., bank_0, ...
         As in `KVHistoryBuffer`.
     """
 
@@ -33,6 +34,7 @@ class KVReadPath(wiring.Component):
         self.config = config
         self._buffer = KVHistoryBuffer(config)
         members = dict(self._buffer.signature.members)
+        members["beats"] = In(range(config.entry_beats + 1))
         members["i"] = In(stream.Signature(order_layout(config)))
         super().__init__(members)
 
@@ -42,7 +44,7 @@ class KVReadPath(wiring.Component):
         m.submodules.passes = passes = KVPasses(self.config)
         connect(m, flipped(self.i), passes.i)
         connect(m, passes.o, buffer.i)
-        m.d.comb += buffer.beats.eq(self.beats)
+        m.d.comb += passes.beats.eq(self.beats)
         for number in range(self.config.hbm_ports):
             connect(m, flipped(getattr(self, f"hbm_{number}")), getattr(buffer, f"hbm_{number}"))
             connect(m, getattr(buffer, f"port_{number}"), flipped(getattr(self, f"port_{number}")))

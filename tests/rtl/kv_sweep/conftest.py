@@ -1,0 +1,440 @@
+"""KVSweep among models of the HBM ports and of the array, which takes what it brings."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+from numpy.typing import NDArray
+
+from hwroute.config import PRESETS, Config
+from hwroute.kv import ORDER_FIELDS
+from hwroute.rtl import kv_bank, kv_walk
+from hwroute.rtl.attention_layouts import source_count
+from hwroute.rtl.kv_sweep import KVSweep
+from hwroute.sim.replay_kv import order_payloads
+
+DEMO = PRESETS["demo"]
+LINE_BEATS = 4
+FIELD = {name: column for column, name in enumerate(ORDER_FIELDS)}
+
+
+class MemoryRam(wiring.Component):
+    """`hwroute.rtl.ram.Ram` for Amaranth's simulator, which knows no Verilog."""
+
+    def __init__(self, shape: Any, depth: int):
+        self.shape, self.depth = shape, depth
+        address = max(1, (depth - 1).bit_length())
+        super().__init__(
+            {
+                "write_en": In(1),
+                "write_addr": In(address),
+                "write_data": In(shape),
+                "read_en": In(1),
+                "read_addr": In(address),
+                "read_data": Out(shape),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_en),
+            write.addr.eq(self.write_addr),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read_en),
+            read.addr.eq(self.read_addr),
+            self.read_data.eq(read.data),
+        ]
+        return m
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Where slots are: a vector of `lines` lines; the rest in beats of HBM."""
+
+    lines: int
+    base: int = 0
+
+    @property
+    def exponents(self) -> int:
+        return -(-self.lines // 32)
+
+    @property
+    def slot_beats(self) -> int:
+        return 2 * self.lines * LINE_BEATS + self.exponents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Lines ``line`` to ``line + lines - 1`` of K, or with ``value`` of V."""
+
+    value: int
+    line: int
+    lines: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """An order and the sweeps over it; after a kv.map where `order` is None."""
+
+    order: NDArray[np.int64] | None
+    sweeps: tuple[Sweep, ...]
+
+
+@dataclass
+class Brought:
+    """What came, or has to: batches, and lines and exponents by source."""
+
+    batches: list[Any] = field(default_factory=list)
+    lines: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    exponents: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    beats: list[int] = field(default_factory=list)
+    events: list[int] = field(default_factory=lambda: [0, 0])
+
+
+class Golden:
+    """What sweeps bring, from the order and the plain content of the HBM ports."""
+
+    def __init__(self, config: Config, layout: Map, hbm: NDArray[np.uint8]):
+        self.config, self.layout, self.hbm = config, layout, hbm
+        self.brought = Brought(beats=[0] * config.kv.hbm_ports)
+
+    def attend(self, attention: Attention) -> None:
+        order = attention.order
+        rows = order.tolist() if order is not None else []
+        used: set[int] = set()
+        for sweep in attention.sweeps:
+            self._sweep(sweep, rows, sweep.value not in used)
+            used.add(sweep.value)
+
+    def _sweep(self, sweep: Sweep, rows: list[list[int]], fresh: bool) -> None:
+        batches: list[dict[int, tuple[int, int]]] = [{}]
+        banks, last_round = self.config.kv.buffer_banks, 0
+        for row in rows:
+            hit, port = row[FIELD["hit"]] and fresh, row[FIELD["port"]]
+            source = row[FIELD["bank"]] if hit else banks + port
+            if row[FIELD["round"]] != last_round or source in batches[-1]:
+                batches.append({})
+            last_round = row[FIELD["round"]]
+            batches[-1][source] = (len(batches[-1]), row[FIELD["token"]])
+            self._entry(sweep, row, source, fresh)
+        for batch in batches:
+            self.brought.batches.append((batch, batch is batches[-1]))
+
+    def _entry(self, sweep: Sweep, row: list[int], source: int, fresh: bool) -> None:
+        layout, port = self.layout, row[FIELD["port"]]
+        first = layout.base + row[FIELD["slot"]] * layout.slot_beats
+        slot = self.hbm[port, first : first + layout.slot_beats].reshape(-1)
+        vector = 128 * layout.lines
+        start = sweep.value * (vector + 32 * layout.exponents)
+        wanted = range(sweep.line, sweep.line + sweep.lines)
+        for line in wanted:
+            part = slot[start + 128 * line : start + 128 * (line + 1)]
+            self.brought.lines[source].append(int.from_bytes(part.tobytes(), "little"))
+        hit = fresh and row[FIELD["hit"]]
+        if not sweep.value:
+            self.brought.exponents[source] += [int(slot[vector + line]) & 31 for line in wanted]
+            self.brought.events[0 if hit else 1] += 1
+        if not hit:
+            whole = fresh and row[FIELD["keep"]]
+            asked = LINE_BEATS * (layout.lines if whole else sweep.lines)
+            self.brought.beats[port] += asked + (0 if sweep.value else layout.exponents)
+
+
+class Port:
+    """An HBM port that answers requests after a latency."""
+
+    def __init__(self, content: NDArray[np.uint8], paired: bool, latency: int, random: Random):
+        self.content, self.paired, self.latency, self.random = content, paired, latency, random
+        self.queue: deque[tuple[int, int, int, int]] = deque()
+        self.beats = 0
+
+    def ask(self, first: int, count: int, cycle: int) -> None:
+        self.beats += count
+        when = cycle + self.latency
+        if not 0 < count <= len(self.content) - first:
+            self.queue.append((when, 0, 1, 1))
+            return
+        width = 2 if self.paired else 1
+        for at in range(first, first + count, width):
+            part = self.content[at : min(at + width, first + count)].tobytes()
+            self.queue.append(
+                (when, int.from_bytes(part, "little"), 0, int(at + width >= first + count))
+            )
+
+
+class Bench:
+    """Run attentions and note everything that comes.
+
+    strict: the array takes batch by batch, line by line from all sources, then the exponents;
+    otherwise it takes whatever is there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        layout: Map,
+        hbm: NDArray[np.uint8],
+        *,
+        strict: bool = True,
+        stall: float = 0.0,
+        latency: int = 5,
+        seed: int = 1,
+    ):
+        self.config, self.layout, self.strict, self.stall = config, layout, strict, stall
+        self.random = Random(seed)
+        self.unit = KVSweep(config)
+        self.sources = range(source_count(config))
+        paired = config.kv.beat_bits == 512
+        self.ports = [Port(content, paired, latency, self.random) for content in hbm]
+        self.brought = Brought()
+        self.errors = 0
+        self.line_cycles: dict[int, list[int]] = defaultdict(list)
+        self.sweep_cycles: list[int] = []
+        self.cycle = 0
+        self._held: dict[int, int] = {}
+        self._batch: Any = None
+        self._line = 0
+        self._pending: set[int] = set()
+        self._behind: dict[int, int] = {}
+        self._sweeps: deque[Sweep] = deque()
+        self._offered: Any = None
+        self._accepted = False
+
+    def run(self, attentions: list[Attention], *, max_cycles: int = 60_000) -> Brought:
+        async def bench(context: Any) -> None:
+            unit = self.unit
+            context.set(unit.base, self.layout.base)
+            context.set(unit.vector, self.layout.lines * LINE_BEATS)
+            context.set(unit.exponents, self.layout.exponents)
+            for attention in attentions:
+                for _ in self._attend(context, attention):
+                    await self._tick(context)
+                    assert self.cycle < max_cycles, "the unit hangs"
+            for _ in range(20):
+                await self._tick(context)
+
+        simulator = Simulator(self.unit)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
+        self.brought.beats = [port.beats for port in self.ports]
+        return self.brought
+
+    def _attend(self, context: Any, attention: Attention) -> Iterator[None]:
+        """Give an order and its sweeps, and wait until all of them have been taken."""
+        unit = self.unit
+        context.set(unit.clear, attention.order is None)
+        yield
+        context.set(unit.clear, 0)
+        if attention.order is not None:
+            fields = order_payloads([attention.order])
+            rows = [
+                {name: int(column[row]) for name, column in fields.items()}
+                for row in range(len(attention.order) + 1)
+            ]
+            yield from self._offer(context, unit.order, rows)
+            while not context.get(unit.ordered):
+                yield
+            assert context.get(unit.entries) == len(attention.order)
+        else:
+            assert context.get(unit.entries) == 0
+        self._sweeps = deque(attention.sweeps)
+        offers = [vars(sweep) for sweep in attention.sweeps]
+        yield from self._offer(context, unit.sweep, offers, self.sweep_cycles)
+        while self._sweeps:
+            yield
+
+    def _offer(
+        self, context: Any, port: Any, payloads: list[Any], cycles: list[int] | None = None
+    ) -> Iterator[None]:
+        for payload in payloads:
+            while self._idles():
+                yield
+            context.set(port.payload, payload)
+            context.set(port.valid, 1)
+            self._accepted = False
+            self._offered = port
+            while not self._accepted:
+                yield
+            if cycles is not None:
+                cycles.append(self.cycle - 1)
+            context.set(port.valid, 0)
+
+    def _idles(self) -> bool:
+        return self.random.random() < self.stall
+
+    async def _tick(self, context: Any) -> None:
+        unit = self.unit
+        for number, port in enumerate(self.ports):
+            beats = getattr(unit, f"beats_{number}")
+            if not context.get(beats.valid):
+                there = bool(port.queue) and port.queue[0][0] <= self.cycle and not self._idles()
+                context.set(beats.valid, there)
+                if there:
+                    _, words, error, last = port.queue[0]
+                    context.set(Value.cast(beats.payload.data), words)
+                    context.set(beats.payload.error, error)
+                    context.set(beats.payload.last, last)
+            context.set(getattr(unit, f"read_{number}").ready, not self._idles())
+        self._choose(context)
+        await context.delay(1e-9)
+        taken = self._look(context)
+        await context.tick()
+        self.cycle += 1
+        for act in taken:
+            act()
+        self.errors += context.get(unit.error)
+        self.brought.events[0] += context.get(unit.events.kv_buffer_entries)
+        self.brought.events[1] += context.get(unit.events.kv_hbm_entries)
+
+    def _choose(self, context: Any) -> None:
+        """Say what the array takes in this cycle."""
+        unit, strict = self.unit, self.strict
+        want = not strict or (self._batch is None)
+        context.set(unit.batches.ready, want and not self._idles())
+        for source in self.sources:
+            want = not strict or (self._batch is not None and source in self._pending)
+            context.set(getattr(unit, f"lines_{source}").ready, want and not self._idles())
+            want = not strict or (not self._pending and bool(self._behind.get(source)))
+            context.set(getattr(unit, f"exponents_{source}").ready, want and not self._idles())
+
+    def _look(self, context: Any) -> list[Any]:
+        """Return what to do about the payloads that are handed over in this cycle."""
+        unit, acts = self.unit, []
+
+        def fires(port: Any, payload: Any) -> bool:
+            valid, ready = context.get(port.valid), context.get(port.ready)
+            key = id(port)
+            if key in self._held:
+                assert valid, "a payload that waits stays"
+                assert self._held[key] == payload, "a payload that waits is held"
+            self._held.pop(key, None)
+            if valid and not ready:
+                self._held[key] = payload
+            return bool(valid and ready)
+
+        if self._offered is not None and context.get(self._offered.valid & self._offered.ready):
+            acts.append(lambda: setattr(self, "_accepted", True))
+        for number, port in enumerate(self.ports):
+            read, beats = getattr(unit, f"read_{number}"), getattr(unit, f"beats_{number}")
+            if fires(read, context.get(Value.cast(read.payload))):
+                first, count = context.get(read.payload.first), context.get(read.payload.count)
+                acts.append(lambda p=port, f=first, c=count: p.ask(f, c, self.cycle))
+            if context.get(beats.valid):
+                assert context.get(beats.ready), "what was asked for is taken at once"
+                acts.append(lambda p=port, b=beats: (p.queue.popleft(), context.set(b.valid, 0)))
+        batch = unit.batches
+        if fires(batch, context.get(Value.cast(batch.payload))):
+            taken = context.get(batch.payload)
+            acts.append(lambda: self._take_batch(taken))
+        for source in self.sources:
+            lines = getattr(unit, f"lines_{source}")
+            payload = context.get(Value.cast(lines.payload))
+            if fires(lines, payload):
+                acts.append(lambda s=source, p=payload: self._take_line(s, p))
+            exponents = getattr(unit, f"exponents_{source}")
+            payload = context.get(exponents.payload)
+            if fires(exponents, payload):
+                acts.append(lambda s=source, p=payload: self._take_exponent(s, p))
+        return acts
+
+    def _take_batch(self, batch: Any) -> None:
+        sources = {
+            source: (int(batch.sources[source].index), int(batch.sources[source].token))
+            for source in self.sources
+            if batch.sources[source].valid
+        }
+        assert batch.count == len(sources)
+        self.brought.batches.append((sources, bool(batch.last)))
+        self._batch, self._line = batch, 0
+        self._pending = set(sources)
+        sweep = self._sweeps[0]
+        self._behind = {} if sweep.value else dict.fromkeys(sources, sweep.lines)
+        if not self.strict:
+            if batch.last:
+                self._sweeps.popleft()
+        else:
+            self._next()
+
+    def _take_line(self, source: int, line: int) -> None:
+        self.brought.lines[source].append(line)
+        self.line_cycles[source].append(self.cycle)
+        if self.strict:
+            self._pending.discard(source)
+            if not self._pending:
+                self._line += 1
+                if self._line < self._sweeps[0].lines:
+                    batch = self._batch
+                    self._pending = {n for n in self.sources if batch.sources[n].valid}
+            self._next()
+
+    def _take_exponent(self, source: int, exponent: int) -> None:
+        self.brought.exponents[source].append(exponent)
+        if self.strict:
+            self._behind[source] -= 1
+            self._next()
+
+    def _next(self) -> None:
+        """Take the next batch when this one's lines and exponents are through."""
+        if not self._pending and not any(self._behind.values()):
+            if self._batch.last:
+                self._sweeps.popleft()
+            self._batch = None
+
+
+def config_of(**kv: int) -> Config:
+    """Return the demo configuration with a small buffer, and other sizes of the KV memory."""
+    small = {"buffer_tokens": 16, "max_tokens": 64, "max_layers": 4} | kv
+    return replace(DEMO, kv=replace(DEMO.kv, **small))
+
+
+def content(config: Config, layout: Map, seed: int) -> NDArray[np.uint8]:
+    """Return random bytes [ports, beats, 32] for all slots of every port."""
+    beats = layout.base + config.kv.port_slots * layout.slot_beats
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (config.kv.hbm_ports, beats, 32), dtype=np.uint8)
+
+
+def compare(config: Config, layout: Map, attentions: list[Attention], **options: Any) -> Bench:
+    """Run attentions and hold everything that comes against the golden."""
+    hbm = content(config, layout, 3)
+    golden, bench = Golden(config, layout, hbm), Bench(config, layout, hbm, **options)
+    for attention in attentions:
+        golden.attend(attention)
+    got, expected = bench.run(attentions), golden.brought
+    assert got.batches == expected.batches
+    assert got.lines == expected.lines
+    assert got.exponents == expected.exponents
+    assert got.beats == expected.beats
+    assert got.events == expected.events
+    assert not bench.errors
+    return bench
+
+
+@pytest.fixture
+def kv_sweep(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Return what tests of sweeps are made of; the simulator sees into the memories."""
+    for module in (kv_bank, kv_walk):
+        monkeypatch.setattr(module, "Ram", MemoryRam)
+    return SimpleNamespace(
+        Attention=Attention,
+        Bench=Bench,
+        Map=Map,
+        Sweep=Sweep,
+        compare=compare,
+        config_of=config_of,
+        content=content,
+    )
