@@ -33,14 +33,18 @@ class Sweep:
         Of V, not of K.
     line, lines
         First line of the vector, and lines.
-    pairs
-        Beats that each line's tile is used by, for each of its parts.
+    units
+        Of each line, the beats of x that use its tile, for each of its parts.
     """
 
     value: bool
     line: int
-    lines: int
-    pairs: int
+    units: tuple[int, ...]
+
+    @property
+    def lines(self) -> int:
+        """Number of lines."""
+        return len(self.units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class Batch:
     kinds
         How each comes: SOME, WHOLE or HIT.
     groups
-        Cycles in which the array's loader takes a line of all of them.
+        Cycles in which the array's loader takes a line of all of them: up to the last source.
     """
 
     sources: Ints
@@ -83,26 +87,35 @@ class Batches:
 
 
 def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
-    """Return the sweeps of a scores or values instruction over `rows` rows."""
+    """Return the sweeps of a scores or values instruction over `rows` rows.
+
+    Those of values are cut as `hwroute.rtl.values_passes` cuts them: as many lines as fit the
+    accumulator rows with all their units; of a line that does not fit alone, as many units.
+    """
     queries, head_lines = one["queries"], one["head_lines"]
-    first = one["first"] // queries
-    heads = (one["first"] + one["heads"] - 1) // queries - first + 1
-    line, lines = first * head_lines, heads * head_lines
-    pairs = rows * -(-one["heads"] // heads)
-    if one.name == "scores":
-        return [Sweep(value=False, line=line, lines=lines, pairs=pairs)]
-    slots = config.array.accumulator_rows // ColumnShape.of(config).parts
-    if pairs <= slots:
-        step = slots // pairs
-        return [
-            Sweep(value=True, line=at, lines=min(step, line + lines - at), pairs=pairs)
-            for at in range(line, line + lines, step)
-        ]
-    return [
-        Sweep(value=True, line=at, lines=1, pairs=min(slots, pairs - part))
-        for at in range(line, line + lines)
-        for part in range(0, pairs, slots)
+    heads = [head // queries for head in range(one["first"], one["first"] + one["heads"])]
+    line = heads[0] * head_lines
+    units = [
+        rows * heads.count(head)
+        for head in range(heads[0], heads[-1] + 1)
+        for _ in range(head_lines)
     ]
+    if one.name == "scores":
+        return [Sweep(value=False, line=line, units=tuple(units))]
+    slots = config.array.accumulator_rows // ColumnShape.of(config).parts
+    sweeps, start = [], 0
+    while start < len(units):
+        stop = start
+        while stop < len(units) and sum(units[start : stop + 1]) <= slots:
+            stop += 1
+        if stop > start:
+            parts = [tuple(units[start:stop])]
+        else:
+            stop = start + 1
+            parts = [(min(slots, units[start] - at),) for at in range(0, units[start], slots)]
+        sweeps += [Sweep(value=True, line=line + start, units=part) for part in parts]
+        start = stop
+    return sweeps
 
 
 def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
@@ -117,7 +130,7 @@ def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
     batches = []
     for start, stop in _cuts(order[:, FIELD["round"]].tolist(), source.tolist()):
         part = source[start:stop]
-        groups = len(set((part // vectors).tolist()))
+        groups = int(part.max()) // vectors + 1
         batches.append(Batch(sources=part, kinds=kinds[start:stop], groups=groups))
     counts = np.zeros((3, banks + config.kv.hbm_ports), np.int64)
     np.add.at(counts, (kinds, source), 1)
@@ -149,7 +162,7 @@ class Reader:
     vector, exponents
         Beats of a K (or V) vector and of the exponents, as kv.map says.
     fifo_lines
-        Lines that a source may hold ahead of the array, where they are more than
+        Lines that a source may hold ahead of the array, of at most
         `timing.KV_READ_AHEAD_ENTRIES` entries.
 
     Members
@@ -180,13 +193,16 @@ class Reader:
         """Bytes of a slot."""
         return self.slot_beats * BEAT_BYTES
 
-    def begin(self, start: float, lines: int) -> None:
-        """Make the sources ready for sweeps of `lines`, the first of which is asked for then."""
+    def begin(self, start: float, sweep: Sweep) -> None:
+        """Make the sources ready for sweeps, the first of which is asked for then."""
         banks, total = self.config.kv.buffer_banks, self._sources
         self._ready = np.full(total, start)
         self._ready[banks:] = np.maximum(start + self._waits, self.memories.hbm.free)
-        ahead = max(timing.KV_READ_AHEAD_ENTRIES, self.fifo_lines // lines)
-        # When the entry that is so many before has left its place in the queue.
+        # When the array began with the entry that fills a source's FIFO, and when it had done with
+        # the one that fills its queue.
+        fits = max(1, self.fifo_lines // sweep.lines)
+        ahead = timing.KV_READ_AHEAD_ENTRIES
+        self._begun = np.full((min(fits, ahead), total), start)
         self._left = np.full((ahead, total), start)
         self._turn = np.zeros(total, np.int64)
 
@@ -196,18 +212,20 @@ class Reader:
         bank = sweep.lines * LINE_BYTES * 8 / self.config.kv.beat_bits
         costs = np.array([*(self._run_cycles(one) for one in runs), bank])
         waits = np.array([self._waits, self._waits, 0.0])
-        ready, left, ahead = self._ready, self._left, len(self._left)
+        ready, left, begun = self._ready, self._left, self._begun
         for batch in cut.batches:
             at, cycles = batch.sources, costs[batch.kinds]
             turn = self._turn[at]
-            begin = np.maximum(ready[at], left[turn, at] + waits[batch.kinds])
+            room = np.maximum(left[turn % len(left), at], begun[turn % len(begun), at])
+            begin = np.maximum(ready[at], room + waits[batch.kinds])
             ready[at] = end = begin + cycles
             # Line by line the array follows the slowest source; its last line is worked on last.
             work = self.batch_cycles(sweep, batch.groups, head_lines)
-            first = begin.max() + cycles.max() / sweep.lines
-            taken = max(max(taken, first) + work, end.max() + work / sweep.lines)
-            left[turn, at] = taken
-            self._turn[at] = (turn + 1) % ahead
+            first = max(taken, begin.max() + cycles.max() / sweep.lines)
+            begun[turn % len(begun), at] = first
+            taken = max(first + work, end.max() + work / sweep.lines)
+            left[turn % len(left), at] = taken
+            self._turn[at] = turn + 1
         self._note(cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
         self.hit_bytes += int(cut.counts[HIT].sum()) * sweep.lines * LINE_BYTES
         return taken
@@ -222,12 +240,14 @@ class Reader:
 
     def batch_cycles(self, sweep: Sweep, groups: int, head_lines: int) -> int:
         """Return the cycles in which the array works on a batch."""
+        lines = [max(groups, units) for units in sweep.units]
         if sweep.value:
-            return sweep.lines * self._shape.parts * max(groups, sweep.pairs)
-        line = max(groups, sweep.pairs)
+            return self._shape.parts * sum(lines)
+        if head_lines == 1:
+            return sum(lines)
         # The lines of a head add to the same row, whose sum returns after a while.
-        apart = max(line, timing.ARRAY_BEAT_DISTANCE if head_lines > 1 else 0)
-        return sweep.lines // head_lines * ((head_lines - 1) * apart + line)
+        apart = [max(line, timing.ARRAY_BEAT_DISTANCE) for line in lines]
+        return sum(apart) + sum(lines[::head_lines]) - sum(apart[::head_lines])
 
     def _hbm_runs(self, sweep: Sweep) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
         """Return what is read of an entry: as asked, and where the buffer keeps it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import simpy
 
+from hwroute import timing
 from hwroute.errors import InputError
 from hwroute.isa.fields import LINE_BYTES, Register
 from hwroute.isa.instruction import WORD_BYTES
@@ -100,7 +101,7 @@ class Machine:
             program,
             self.registers,
             tokens=setup.tokens,
-            memory_cycles=self.memories.ddr_latency,
+            memory_cycles=self.memories.ddr_latency + timing.INSTRUCTION_READ_CYCLES,
             words=lambda count: traffic.add("program", count * WORD_BYTES),
         )
         self.parts = Parts(

@@ -16,7 +16,7 @@ class Parameters:
     Parameters
     ----------
     sequencer
-        Sizes of its queues. Source: `hwroute.sequencer_config`, the defaults of the RTL.
+        Sizes of its queues. Source: `hwroute.rtl.machine`, whose defaults these are.
     ddr_ports
         Ports of 512 bits to DDR that the machine has. Source: `hwroute.rtl.axi.DDR_PORT`, of which
         `hwroute.rtl.machine` has one; a U280 would have two.
@@ -27,15 +27,15 @@ class Parameters:
         Of its ports' rate that DDR gives. Source: assumption, that the rate of the ports
         is what limits: the DIMMs behind two of them are a third faster (`sim/devices/u280.toml`).
     port_fifo_bytes
-        Of K and V that a port holds ahead of the array, at least; four entries where those are
-        more (`timing.KV_READ_AHEAD_ENTRIES`). Source: a simulation of
-        SkipOPU's rounds, in which 8 KiB hide refreshes that are not aligned.
+        Of K and V that a port holds ahead of the array, of at most
+        `timing.KV_READ_AHEAD_ENTRIES` entries. Source: the FIFO of a port in the RTL, 128 beats of
+        512 bits, which hide refreshes that are not aligned.
     run_sample
         Entries over which the burst level is averaged to time one of K or V. Source: a choice;
         twice as many move the mean by less than a part in a thousand.
     """
 
-    sequencer: SequencerConfig = field(default_factory=SequencerConfig)
+    sequencer: SequencerConfig = field(default_factory=lambda: SequencerConfig(prefetch=32))
     ddr_ports: int = 1
     ddr_latency_ns: float = 89.9
     ddr_share: float = 1.0

@@ -182,13 +182,16 @@ def serve_dma(parts: Parts) -> Process:
 def serve_array(parts: Parts) -> Process:
     """Matmuls follow each other, weights read ahead; attention has the array alone."""
     ring, ends = Ring(parts.memories), [0.0] * JOBS
-    front = 0.0
+    front, was_matmul = 0.0, True
     while True:
         item = yield parts.inbox(Unit.ARRAY).get()
         rows = len(parts.rows(item))
         matmul = item.one.name == "matmul"
         # No more jobs than the unit has room for; the other kind waits for all.
-        yield from parts.until(max(front, ends[-JOBS] if matmul else ends[-1]))
+        switches = matmul != was_matmul
+        limit = ends[-1] + timing.ARRAY_SWITCH_CYCLES if switches else ends[-JOBS]
+        yield from parts.until(max(front, limit if matmul or switches else ends[-1]))
+        was_matmul = matmul
         if not rows:
             ends.append(max(ends[-1] + timing.MATMUL_END_CYCLES, parts.env.now + 1))
         elif matmul:
@@ -235,7 +238,7 @@ def _attend(parts: Parts, item: Item, rows: int, start: float) -> float:
         taken += costs.values_head_cycles(rows, heads, head_lines)
     fresh, parts.fresh[one.name] = parts.fresh[one.name], False
     sweeps = sweeps_of(one, rows, config)
-    reader.begin(start, sweeps[0].lines)
+    reader.begin(start, sweeps[0])
     for number, sweep in enumerate(sweeps):
         taken = reader.sweep(sweep, parts.batches(fresh and not number), head_lines, taken)
         if one["own"]:

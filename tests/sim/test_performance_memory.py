@@ -92,7 +92,7 @@ def test_batches_end_with_rounds_and_before_a_source_comes_twice() -> None:
     ]
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     assert [batch.sources.tolist() for batch in cut.batches] == [[1, 2, 4], [5]]
-    assert [batch.groups for batch in cut.batches] == [3, 1]
+    assert [batch.groups for batch in cut.batches] == [3, 3]
     assert cut.counts.sum(axis=1).tolist() == [2, 1, 1]
     cut = batches_of(order_of(entries), CONFIG, buffered=False)
     assert [batch.sources.tolist() for batch in cut.batches] == [[2], [2, 4], [5]]
@@ -103,10 +103,12 @@ def test_one_port_brings_its_entries_one_after_the_other() -> None:
     """A vector of 8 beats and a beat of exponents each, and the first after the latency."""
     reader = reader_of()
     entries = [{"round": number, "port": 1, "slot": number} for number in range(6)]
-    reader.begin(100, 2)
+    sweep = Sweep(value=False, line=0, units=(1, 1))
+    reader.begin(100, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
-    taken = reader.sweep(Sweep(value=False, line=0, lines=2, pairs=1), cut, 1, 100)
-    work = 1
+    taken = reader.sweep(sweep, cut, 1, 100)
+    # Source 3 is in the loader's second group; all but a batch's last line is hidden.
+    work = 2
     assert taken == 100 + timing.HBM_READ_CYCLES + 5 + 6 * 9 + work
     assert reader.memories.hbm.read.tolist() == [0, 6 * 9 * BEAT_BYTES, 0, 0]
 
@@ -114,11 +116,12 @@ def test_one_port_brings_its_entries_one_after_the_other() -> None:
 def test_entries_of_one_batch_come_side_by_side() -> None:
     reader = reader_of()
     entries = [{"round": 0, "port": port} for port in range(4)]
-    reader.begin(0, 2)
+    sweep = Sweep(value=False, line=0, units=(1, 1))
+    reader.begin(0, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
-    taken = reader.sweep(Sweep(value=False, line=0, lines=2, pairs=1), cut, 1, 0)
-    # Ports 0 to 3 are sources 2 to 5, in two of the loader's groups.
-    assert taken == timing.HBM_READ_CYCLES + 5 + 9 + 2
+    taken = reader.sweep(sweep, cut, 1, 0)
+    # Ports 0 to 3 are sources 2 to 5; the loader takes sources by twos.
+    assert taken == timing.HBM_READ_CYCLES + 5 + 9 + 3
 
 
 def test_what_is_kept_is_read_whole_and_hits_are_not_read() -> None:
@@ -128,9 +131,10 @@ def test_what_is_kept_is_read_whole_and_hits_are_not_read() -> None:
         {"round": 0, "port": 1},
         {"round": 0, "port": 2, "hit": 1, "bank": 0},
     ]
-    reader.begin(0, 1)
+    sweep = Sweep(value=True, line=1, units=(1,))
+    reader.begin(0, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
-    reader.sweep(Sweep(value=True, line=1, lines=1, pairs=1), cut, 1, 0)
+    reader.sweep(sweep, cut, 1, 0)
     assert reader.memories.hbm.read.tolist() == [8 * BEAT_BYTES, 4 * BEAT_BYTES, 0, 0]
     assert reader.hit_bytes == 128
 
@@ -143,17 +147,19 @@ def attention(name: str, **values: int) -> Instruction:
     return Instruction(name, fields | values)
 
 
-def lines_of_sweeps(one: Instruction, rows: int) -> list[tuple[int, int, int]]:
-    return [(s.line, s.lines, s.pairs) for s in sweeps_of(one, rows, CONFIG)]
+def cut_of(one: Instruction, rows: int, **array: int) -> list[tuple[int, tuple[int, ...]]]:
+    config = replace(CONFIG, array=replace(CONFIG.array, **array))
+    return [(sweep.line, sweep.units) for sweep in sweeps_of(one, rows, config)]
 
 
-def test_sweeps_cover_the_lines_of_the_pass() -> None:
-    """16 accumulator rows of 8 parts: two units of (row, query head, line) at a time."""
-    assert lines_of_sweeps(attention("scores", first=4), 3) == [(4, 4, 6)]
-    assert lines_of_sweeps(attention("values", first=4), 1) == [(at, 1, 2) for at in range(4, 8)]
-    one_head = attention("values", first=2, heads=1, queries=1)
-    assert lines_of_sweeps(one_head, 1) == [(4, 2, 1)]
-    assert lines_of_sweeps(one_head, 3) == [(4, 1, 2), (4, 1, 1), (5, 1, 2), (5, 1, 1)]
+def test_sweeps_are_those_that_the_rtl_asks_for() -> None:
+    """As `tests/rtl/values` has them: 16 accumulator rows are two units of 8 parts."""
+    assert cut_of(attention("scores", first=4), 3) == [(4, (6, 6, 6, 6))]
+    chunks = attention("values", heads=3, queries=3, first=3, head_lines=2)
+    assert [line for line, _ in cut_of(chunks, 3)] == [2] * 5 + [3] * 5
+    assert [units for _, units in cut_of(chunks, 3)] == [(2,), (2,), (2,), (2,), (1,)] * 2
+    ragged = attention("values", heads=8, queries=3, first=2, head_lines=1)
+    assert cut_of(ragged, 2, accumulator_rows=64) == [(0, (2, 6)), (2, (6, 2))]
 
 
 @pytest.fixture(scope="module")
