@@ -23,6 +23,7 @@ from hwroute.rtl.router import RouterUnit
 from hwroute.rtl.scratchpad import Scratchpad
 from hwroute.rtl.statistics_memory import StatisticsMemory
 from hwroute.rtl.tile_router import TileRouter
+from hwroute.rtl.values import ValuesControl
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "controller": Controller,
@@ -38,6 +39,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "hbm-port": HBMPort,
     "array": PEArray,
     "matmul": MatmulControl,
+    "values": ValuesControl,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
     "npe": lambda config: NPE(config.numerics.rounding),

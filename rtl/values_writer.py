@@ -4,7 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from hwroute.column_format import LANES
@@ -16,7 +16,6 @@ from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.scratchpad_layouts import WritePort
 from hwroute.rtl.softmax import sum_layout
 from hwroute.rtl.statistics_layouts import StatisticsWritePort
-from hwroute.rtl.streams import Fork
 from hwroute.rtl.values_layouts import (
     BANKS,
     pass_layout,
@@ -25,6 +24,9 @@ from hwroute.rtl.values_layouts import (
     unit_table,
     unit_write_layout,
 )
+
+SUMS = 4
+"""Of heads, that wait to be written."""
 
 
 class ValuesWriter(wiring.Component):
@@ -73,12 +75,12 @@ class ValuesWriter(wiring.Component):
         m = Module()
         rows_end, bank = self._count(m, "rows", self.rows, self.shape.parts)
         sums_end, _ = self._count(m, "sums", self.sums, 1)
+        self._write_rows(m, bank)
+        busy = self.write.request.valid | self._write_sums(m)
         m.d.comb += [
             self.i.ready.eq(rows_end.w_rdy & sums_end.w_rdy),
-            self.idle.eq(~(rows_end.r_rdy | sums_end.r_rdy | self.write.request.valid)),
+            self.idle.eq(~(rows_end.r_rdy | sums_end.r_rdy | busy)),
         ]
-        self._write_rows(m, bank)
-        self._write_sums(m)
         return m
 
     def _count(self, m: Module, name: str, port: Any, each: int) -> tuple[Any, Signal]:
@@ -127,22 +129,22 @@ class ValuesWriter(wiring.Component):
                 request.payload.mask.eq(mask),
             ]
 
-    def _write_sums(self, m: Module) -> None:
-        """Write the sums of heads."""
-        m.submodules.sums = fork = Fork(sum_layout(1 << unit_bits(self.config)))
+    def _write_sums(self, m: Module) -> Value:
+        """Write the sums of heads, one a cycle; return whether one is not written yet."""
+        m.submodules.sums = waiting = SyncFIFOBuffered(width=32, depth=SUMS)
         total = self.sums.payload
         unit = unit_table(m, self.config, self.unit, ("sums", "sum"), total.slot)
         request, values = self.statistics.request, self.statistics.values
         m.d.comb += [
-            fork.i.valid.eq(self.sums.valid & unit.sums),
-            fork.i.payload.eq(total),
-            self.sums.ready.eq(fork.i.ready | ~unit.sums),
-            request.valid.eq(fork.o_0.valid),
+            request.valid.eq(self.sums.valid & unit.sums & waiting.w_rdy),
             request.payload.first.eq(unit.sum),
             request.payload.pitch.eq(1),
             request.payload.values.eq(1),
-            fork.o_0.ready.eq(request.ready),
-            values.valid.eq(fork.o_1.valid),
-            values.payload.eq(fork.o_1.payload.value),
-            fork.o_1.ready.eq(values.ready),
+            self.sums.ready.eq(Mux(unit.sums, waiting.w_rdy & request.ready, 1)),
+            waiting.w_data.eq(total.value),
+            waiting.w_en.eq(request.valid & request.ready),
+            values.valid.eq(waiting.r_rdy),
+            values.payload.eq(waiting.r_data),
+            waiting.r_en.eq(values.ready),
         ]
+        return waiting.level.any()

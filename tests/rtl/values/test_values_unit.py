@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwroute import timing
+
 # Units that fit in the array, by accumulator rows and columns.
 ARRAYS = [
     pytest.param({}, id="demo-2-units"),
@@ -176,3 +178,51 @@ def test_memory_error_fails_the_instruction_that_runs(bench: Any, config_of: Any
     unit.add(1)
     unit.add(1)
     unit.run(faults={60: 0})
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields"),
+    [
+        (1, {}),
+        (4, {"heads": 2, "queries": 2, "first": 2}),
+        (1, {"heads": 8, "queries": 2, "own": 1, "pitch": 1}),
+        (3, {"heads": 2, "queries": 1, "first": 1}),
+    ],
+)
+def test_latencies_are_what_timing_says(
+    bench: Any, config_of: Any, rows: int, fields: dict[str, int]
+) -> None:
+    config = config_of(columns=128, accumulator_rows=16, kv_vectors=8)
+    unit = bench(config, seed=16, tokens=np.arange(9), position=9, latency=1)
+    unit.add(rows, **fields)
+    unit.run()
+    cycles = {name: np.array(end.cycles) for name, end in unit.ends.items()}
+    (sweep,) = unit.sweeps
+    expected = timing.values_sweep_cycles(rows, unit.vector_lines, sweep["lines"])
+    assert cycles["sweep"][0] - cycles["issue"][0] == expected
+    units = rows * fields.get("heads", 1)
+    assert cycles["ask_x"][0] - cycles["sweep"][0] == timing.values_start_cycles(units)
+    assert cycles["x"][0] - cycles["ask_x"][0] == timing.VALUES_SCORES_CYCLES
+    assert cycles["done"][0] - cycles["write"][-1] == timing.VALUES_END_CYCLES
+
+
+def test_a_beat_a_cycle_from_pass_to_pass(bench: Any, config_of: Any) -> None:
+    """8 rows by 4 heads in 8 units at a time: tiles come faster than their beats go."""
+    unit = bench(config_of(accumulator_rows=64), seed=17, tokens=np.arange(12))
+    unit.add(8, heads=4, queries=4)
+    unit.run()
+    assert len(unit.sweeps) == 4
+    beats = np.array(unit.ends["x"].cycles)
+    assert np.ptp(beats) + 1 == len(beats) == 4 * 8 * 8 * len(unit.ends["batches"].cycles) // 4
+
+
+def test_scores_that_straddle_take_another_cycle(bench: Any, config_of: Any) -> None:
+    """An array with all dimensions in one part, 16 units a pass, batches of 6 and fewer."""
+    config = config_of(columns=128, accumulator_rows=16, kv_vectors=8)
+    unit = bench(config, seed=18, tokens=np.arange(70), position=70)
+    unit.add(8, heads=2, queries=2)
+    unit.run()
+    beats = np.array(unit.ends["x"].cycles)
+    straddling = len(unit.ends["ask_x"].cycles) - len(beats)
+    assert straddling == 16
+    assert np.ptp(beats) + 1 == len(beats) + straddling
