@@ -205,6 +205,7 @@ class Reader:
         self._begun = np.full((min(fits, ahead), total), start)
         self._left = np.full((ahead, total), start)
         self._turn = np.zeros(total, np.int64)
+        self._loaded = start
 
     def sweep(self, sweep: Sweep, cut: Batches, head_lines: int, taken: float) -> float:
         """Go through all entries, the array being free at `taken`; return when it is again."""
@@ -219,16 +220,19 @@ class Reader:
             room = np.maximum(left[turn % len(left), at], begun[turn % len(begun), at])
             begin = np.maximum(ready[at], room + waits[batch.kinds])
             ready[at] = end = begin + cycles
-            # Line by line the array follows the slowest source; its last line is worked on last.
-            work = self.batch_cycles(sweep, batch.groups, head_lines)
-            first = max(taken, begin.max() + cycles.max() / sweep.lines)
+            # Line by line the loader follows the slowest source, and the beats the loader.
+            loads, beats = self.batch_cycles(sweep, batch.groups, head_lines)
+            first = max(self._loaded, begin.max() + cycles.max() / sweep.lines)
             begun[turn % len(begun), at] = first
-            taken = max(first + work, end.max() + work / sweep.lines)
-            left[turn % len(left), at] = taken
+            loaded = max(first + loads, end.max() + loads / sweep.lines)
+            taken = max(taken + beats, loaded + beats / sweep.lines)
+            # So many tiles wait in front of the array.
+            self._loaded = max(loaded, taken - self._shape.tiles * beats / sweep.lines)
+            left[turn % len(left), at] = self._loaded
             self._turn[at] = turn + 1
         self._note(cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
         self.hit_bytes += int(cut.counts[HIT].sum()) * sweep.lines * LINE_BYTES
-        return taken
+        return float(taken)
 
     def _note(self, cut: Batches, costs: NDArray[np.float64], sizes: list[int]) -> None:
         """Tell the ports what they moved."""
@@ -238,16 +242,22 @@ class Reader:
         cycles, moved = costs[: len(sizes)] @ entries, np.array(sizes) @ entries
         self.memories.hbm.note(used, self._ready[banks:][used], cycles[used], moved[used])
 
-    def batch_cycles(self, sweep: Sweep, groups: int, head_lines: int) -> int:
-        """Return the cycles in which the array works on a batch."""
-        lines = [max(groups, units) for units in sweep.units]
-        if sweep.value:
-            return self._shape.parts * sum(lines)
-        if head_lines == 1:
-            return sum(lines)
+    def own(self, sweep: Sweep, head_lines: int, taken: float) -> float:
+        """Take the own entry, the last batch of a sweep; return when the array is free."""
+        loads, beats = self.batch_cycles(sweep, 1, head_lines)
+        self._loaded = max(self._loaded + loads, taken - beats)
+        return max(taken + beats, self._loaded + beats / sweep.lines)
+
+    def batch_cycles(self, sweep: Sweep, groups: int, head_lines: int) -> tuple[int, int]:
+        """Return the cycles in which a batch's tiles are loaded, and in which they are used."""
+        parts = self._shape.parts if sweep.value else 1
+        loads, beats = parts * groups * sweep.lines, parts * sum(sweep.units)
+        if sweep.value or head_lines == 1:
+            return loads, beats
         # The lines of a head add to the same row, whose sum returns after a while.
+        lines = [max(groups, units) for units in sweep.units]
         apart = [max(line, timing.ARRAY_BEAT_DISTANCE) for line in lines]
-        return sum(apart) + sum(lines[::head_lines]) - sum(apart[::head_lines])
+        return loads, sum(apart) + sum(lines[::head_lines]) - sum(apart[::head_lines])
 
     def _hbm_runs(self, sweep: Sweep) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
         """Return what is read of an entry: as asked, and where the buffer keeps it."""

@@ -199,8 +199,7 @@ def serve_array(parts: Parts) -> Process:
             end = yield from _multiply(parts, ring, item, rows, ends[-1])
             ends.append(max(end, ends[-1] + timing.MATMUL_END_CYCLES))
         else:
-            front = parts.env.now + timing.matmul_front_cycles(rows)
-            ends.append(_attend(parts, item, rows, front))
+            ends.append(_attend(parts, item, rows))
             front = ring.asked = ring.taken = ends[-1]
         del ends[0]
         parts.env.process(parts.retire_at(item, ends[-1]))
@@ -226,32 +225,29 @@ def _multiply(parts: Parts, ring: Ring, item: Item, rows: int, before: float) ->
     return taken + product.tail_cycles()
 
 
-def _attend(parts: Parts, item: Item, rows: int, start: float) -> float:
+def _attend(parts: Parts, item: Item, rows: int) -> float:
     """Go through the sweeps of scores or values; return the end."""
     one, reader, config = item.one, parts.reader, parts.config
     assert reader is not None, "kv.map comes before attention"
     heads, head_lines = one["heads"], one["head_lines"]
     scores = one.name == "scores"
     before, hits = int(parts.memories.hbm.read.sum()), reader.hit_bytes
-    taken = start
-    if not scores:
-        taken += costs.values_head_cycles(rows, heads, head_lines)
     fresh, parts.fresh[one.name] = parts.fresh[one.name], False
     sweeps = sweeps_of(one, rows, config)
+    start = taken = parts.env.now + costs.attention_front_cycles(one, rows)
+    if not scores:
+        taken += costs.values_head_cycles(sum(sweeps[0].units))
     reader.begin(start, sweeps[0])
     for number, sweep in enumerate(sweeps):
         taken = reader.sweep(sweep, parts.batches(fresh and not number), head_lines, taken)
         if one["own"]:
-            taken += reader.batch_cycles(sweep, 1, head_lines)
-    taken += timing.KV_PORT_CYCLES + timing.ALIGNER_CYCLES + 1
+            taken = reader.own(sweep, head_lines, taken)
     parts.traffic.add("kv_read", int(parts.memories.hbm.read.sum()) - before)
     parts.traffic.add("kv_hits", reader.hit_bytes - hits)
     if scores:
-        return taken + costs.scores_tail_cycles(
-            config, rows=rows, heads=heads, head_lines=head_lines
-        )
-    lines = rows * heads * 2 * head_lines
-    return taken + costs.values_tail_cycles(config, lines=lines, pairs=rows * heads)
+        tail = costs.scores_tail_cycles(config, rows=rows, heads=heads, head_lines=head_lines)
+        return taken + tail
+    return taken + costs.values_tail_cycles(config)
 
 
 def serve_kv(parts: Parts) -> Process:

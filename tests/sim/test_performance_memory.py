@@ -107,8 +107,8 @@ def test_one_port_brings_its_entries_one_after_the_other() -> None:
     reader.begin(100, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     taken = reader.sweep(sweep, cut, 1, 100)
-    # Source 3 is in the loader's second group; all but a batch's last line is hidden.
-    work = 2
+    # Source 3 is in the loader's second group: two cycles for the last line, and one for its beat.
+    work = 2 + 1
     assert taken == 100 + timing.HBM_READ_CYCLES + 5 + 6 * 9 + work
     assert reader.memories.hbm.read.tolist() == [0, 6 * 9 * BEAT_BYTES, 0, 0]
 
@@ -120,8 +120,8 @@ def test_entries_of_one_batch_come_side_by_side() -> None:
     reader.begin(0, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     taken = reader.sweep(sweep, cut, 1, 0)
-    # Ports 0 to 3 are sources 2 to 5; the loader takes sources by twos.
-    assert taken == timing.HBM_READ_CYCLES + 5 + 9 + 3
+    # Ports 0 to 3 are sources 2 to 5; the loader takes sources by twos, then comes the beat.
+    assert taken == timing.HBM_READ_CYCLES + 5 + 9 + 3 + 1
 
 
 def test_what_is_kept_is_read_whole_and_hits_are_not_read() -> None:

@@ -1,0 +1,98 @@
+"""The model of values beside the RTL of `hwroute.rtl.values`, with the same batches."""
+
+# amaranth: UnusedElaboratable=no
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hwroute import timing
+from hwroute.rtl import softmax
+from hwroute.rtl.exp2 import Probability
+from hwroute.sim.performance import costs
+from hwroute.sim.performance.attention import HIT, SOME, Batch, Batches, Reader, sweeps_of
+from hwroute.sim.performance.memory import FixedHbm, Memories
+
+BENCH = Path(__file__).parents[1] / "rtl" / "values" / "conftest.py"
+
+
+@pytest.fixture(scope="module")
+def rtl() -> Any:
+    """Return the bench of the unit's own tests: sources that bring a line a cycle."""
+    spec = importlib.util.spec_from_file_location("values_bench", BENCH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put lanes in as they are: Amaranth's simulator knows no parts."""
+    monkeypatch.setattr(softmax, "probability", Probability)
+
+
+def batches_of(bench: Any) -> list[Batches]:
+    """Return what the unit was sent, sweep by sweep."""
+    sent = bench.stacked("batches")
+    valid = np.asarray(sent["sources"]["valid"])
+    cuts, batches = [], []
+    for index, last in enumerate(sent["last"]):
+        sources = np.flatnonzero(valid[index])
+        if len(sources):
+            kinds = np.where(sources < bench.config.kv.buffer_banks, HIT, SOME)
+            groups = int(sources.max()) // bench.config.array.kv_vectors + 1
+            batches.append(Batch(sources=sources, kinds=kinds, groups=groups))
+        if last:
+            counts = np.zeros((3, bench.sources), np.int64)
+            cuts.append(Batches(batches=batches, counts=counts))
+            batches = []
+    return cuts
+
+
+def modelled(bench: Any, rows: int) -> float:
+    """Return the end of the bench's instruction from its issue."""
+    config, one = bench.config, bench.issued[0][0]
+    # The bench gives a line a cycle, `latency` cycles after it was asked for.
+    hbm = FixedHbm(latency=bench.latency - timing.HBM_READ_CYCLES, beat_cycles=0.25)
+    memories = Memories(config.kv.hbm_ports, hbm, ddr_latency=1, ddr_beat_cycles=1.0)
+    reader = Reader(
+        config=config,
+        memories=memories,
+        vector=4 * bench.vector_lines,
+        exponents=1,
+        fifo_lines=256,
+    )
+    sweeps = sweeps_of(one, rows, config)
+    start = costs.attention_front_cycles(one, rows)
+    taken = start + costs.values_head_cycles(sum(sweeps[0].units))
+    reader.begin(start, sweeps[0])
+    for sweep, cut in zip(sweeps, batches_of(bench), strict=True):
+        taken = reader.sweep(sweep, cut, one["head_lines"], taken)
+        if one["own"]:
+            taken = reader.own(sweep, one["head_lines"], taken)
+    return taken + costs.values_tail_cycles(config)
+
+
+DECODE = {"heads": 4, "queries": 2, "own": 1, "pitch": 1, "maximum": 3, "sum": 30}
+CASES = {
+    "decode": (64, 130, 130, 1, DECODE | {"head_lines": 2}),
+    "few entries": (64, 30, 130, 1, DECODE),
+    "prefill": (64, 30, 30, 8, {"heads": 2, "queries": 2}),
+    "chunks": (16, 11, 20, 3, {"heads": 3, "queries": 3, "first": 3, "head_lines": 2}),
+    "one head": (16, 11, 20, 1, {"own": 1}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_take_what_the_rtl_takes(rtl, case) -> None:
+    """From issue to end, within 3 per cent."""
+    accumulator_rows, tokens, position, rows, fields = CASES[case]
+    config = rtl.small(accumulator_rows=accumulator_rows)
+    bench = rtl.Bench(config, seed=4, tokens=np.arange(tokens), position=position)
+    bench.add(rows, **fields)
+    bench.run()
+    measured = bench.ends["done"].cycles[0] - bench.ends["issue"].cycles[0]
+    assert modelled(bench, rows) == pytest.approx(measured, rel=0.03)
