@@ -257,7 +257,7 @@ class Bench:
             "out_pitch": 2 * fields.get("heads", 1) * fields.get("head_lines", 1),
             "scores": 16 + 128 * (number % 3),
             "scores_pitch": -(-(len(self.kv.tokens) + 1) // 64),
-            "maximum": 64 * (number % 8),
+            "maximum": 32 * (number % 22),
             "sum": 768,
         }
         one = Instruction("values", values | fields)

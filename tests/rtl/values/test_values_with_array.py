@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hwroute.config import Config
 from hwroute.paths import build_dir
 from hwroute.rtl.array import PEArray
+from hwroute.rtl.column_ports import ColumnShape
 from hwroute.rtl.values import ValuesControl
 from hwroute.sim.units import UnitSimulation
 
@@ -100,14 +101,40 @@ class Joined(wiring.Component):
 
 
 @pytest.mark.cpp
+def test_the_array_makes_the_same_of_beats_and_tiles(
+    bench: Any, config_of: Any, tmp_path: Path
+) -> None:
+    """The real array, fed with what the unit sent to its model, sends what the model sent."""
+    config = config_of()
+    unit = bench(config, seed=20, tokens=np.arange(30))
+    unit.add(1, heads=4, queries=2, own=1, pitch=2)
+    unit.add(3, heads=1, queries=2, first=1, head_lines=2, pitch=8)
+    unit.run()
+    columns = config.array.columns
+    nothing = {
+        "weights": np.zeros((1, columns, 64), np.int8),
+        "scales": np.zeros((1, columns), np.uint16),
+    }
+    inputs = {"x": unit.stacked("x"), "w": nothing, "kv": unit.stacked("kv")}
+    simulation = UnitSimulation(PEArray(config), folder=build_dir())
+    expected = unit.stacked("o")
+    run = simulation.run(inputs, {"o": len(expected["slot"])}, folder=tmp_path)
+    np.testing.assert_array_equal(run.outputs["o"]["slot"], expected["slot"])
+    size = ColumnShape.of(config).fp16_columns
+    sums = run.outputs["o"]["columns"][:, :size], expected["columns"][:, :size]
+    np.testing.assert_array_equal(*sums)
+
+
+@pytest.mark.cpp
+@pytest.mark.slow
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_unit_and_array_together(bench: Any, config_of: Any, stall: float, tmp_path: Path) -> None:
     """Decode and prefill, in passes of several lines and in chunks of a line's units."""
     config = config_of(accumulator_rows=32)
     unit = bench(config, seed=21, tokens=np.random.default_rng(21).permutation(40))
     unit.add(1, heads=4, queries=2, head_lines=1, own=1, pitch=2)
-    unit.add(3, heads=2, queries=2, head_lines=2, pitch=8)
-    unit.add(2, heads=2, queries=4, first=3, own=1, pitch=8)
+    unit.add(3, heads=2, queries=2, head_lines=2, pitch=8, maximum=100)
+    unit.add(2, heads=2, queries=4, first=3, own=1, pitch=8, maximum=200)
     unit.run()
     joined = Joined(config)
     simulation = UnitSimulation(joined, folder=build_dir())
