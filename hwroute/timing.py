@@ -289,6 +289,19 @@ def kv_walked_cycles(tokens: int, rounds: int) -> int:
     return 2 * tokens + 2 * rounds + 2
 
 
+# Sweeps over an order: hwroute.rtl.kv_sweep. An entry a cycle, a beat a cycle and source.
+
+KV_REQUEST_CYCLES = 8
+"""From a sweep to its first request."""
+KV_SWEEP_CYCLES = 5
+"""Of a sweep besides its entries; hidden where a port takes longer for its entry of a round than
+there are entries in the round."""
+KV_LINE_CYCLES = 4
+"""From the last beat of a line, at an HBM port, to the line."""
+KV_EXPONENT_CYCLES = 5
+"""From a beat of exponents, at an HBM port, to the first of them; then one a cycle."""
+
+
 # Memory ports: hwroute.rtl.memory_reader, hwroute.rtl.memory_writer. One beat a cycle.
 
 BURST_CYCLES = 3

@@ -19,8 +19,7 @@ class KVBatches(wiring.Component):
     """Collect the entries of a sweep into batches. One entry a cycle.
 
     A batch ends before an entry that begins a round, before one whose source brings an entry
-    already, and with the sweep. `hwroute.timing.KV_BATCH_CYCLES` from the entry after it, or the
-    sweep's end, to the batch.
+    already, and with the sweep. Latency 2 cycles from the entry after it, or the sweep's end.
 
     Parameters
     ----------

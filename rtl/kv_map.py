@@ -1,6 +1,5 @@
 """How the KV memory lays entries out in HBM: what kv.map says."""
 
-
 from hwroute.config import KVConfig
 from hwroute.errors import InputError
 from hwroute.isa.fields import LINE_BYTES

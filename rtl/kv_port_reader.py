@@ -31,10 +31,9 @@ PIECES = 32
 class KVPortReader(wiring.Component):
     """Ask a port for parts of slots, and give their beats in order.
 
-    Nothing is asked for that there is no room for, so a shared port never waits. One request a
-    cycle but for a cycle between two entries where the first has only one; one beat a cycle.
-    `hwroute.timing.KV_REQUEST_CYCLES` from an entry to its request, `KV_ARRIVAL_CYCLES` from a beat
-    to the same beat at the output. A request that was refused gives its one beat over and over.
+    Nothing is asked for that there is no room for, so a shared port never waits. Latency 3 cycles
+    from an entry to its request, 2 from a beat to the output; one request and one beat a cycle. A
+    request that was refused gives its one beat as often as beats were asked for.
 
     Parameters
     ----------

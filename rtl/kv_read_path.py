@@ -2,13 +2,74 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.config import KVConfig
-from hwroute.rtl.kv_buffer import KVHistoryBuffer, KVPasses
-from hwroute.rtl.kv_layouts import order_layout
+from hwroute.rtl.kv_buffer import KVHistoryBuffer
+from hwroute.rtl.kv_layouts import bits, order_layout, pass_layout
+from hwroute.rtl.ram import Ram
+
+
+class KVPasses(wiring.Component):
+    """Give an order twice: as the pass over K while it arrives, then again as the pass over V.
+
+    Latency 1 cycle, one entry a cycle.
+
+    Parameters
+    ----------
+    config
+        Tokens: the longest order.
+
+    Members
+    -------
+    beats : ``In``, of every K and every V; stable
+    i : stream of orders
+    o : stream of passes
+    """
+
+    def __init__(self, config: KVConfig):
+        self.config = config
+        super().__init__(
+            {
+                "beats": In(range(config.entry_beats + 1)),
+                "i": In(stream.Signature(order_layout(config))),
+                "o": Out(stream.Signature(pass_layout(config))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        layout = order_layout(self.config)
+        m.submodules.stored = stored = Ram(layout, self.config.max_tokens + 1)
+        row = Signal(bits(self.config.max_tokens + 1))
+        repeat, from_store = Signal(), Signal()
+        free = ~self.o.valid | self.o.ready
+        entry, held = Signal(layout), Signal(layout)
+        m.d.comb += [
+            self.i.ready.eq(free & ~repeat),
+            stored.write_en.eq(self.i.valid & self.i.ready),
+            stored.write_addr.eq(row),
+            stored.write_data.eq(self.i.payload),
+            stored.read_addr.eq(row),
+            stored.read_en.eq(free & repeat),
+            entry.eq(Mux(from_store, stored.read_data, held)),
+            self.o.payload.entry.eq(entry),
+            self.o.payload.value.eq(from_store),
+            self.o.payload.beats.eq(self.beats),
+        ]
+        last = Signal.like(row)
+        with m.If(free):
+            m.d.sync += [self.o.valid.eq(repeat | self.i.valid), from_store.eq(repeat)]
+            m.d.sync += held.eq(self.i.payload)
+            with m.If(repeat | self.i.valid):
+                m.d.sync += row.eq(row + 1)
+            with m.If(~repeat & self.i.valid & self.i.payload.end):
+                m.d.sync += [repeat.eq(1), last.eq(row), row.eq(0)]
+            with m.If(repeat & (row == last)):
+                m.d.sync += [repeat.eq(0), row.eq(0)]
+        return m
 
 
 class KVReadPath(wiring.Component):

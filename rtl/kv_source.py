@@ -22,9 +22,9 @@ ENTRY_LINES = data.StructLayout({"sweep": SWEEP, "whole": 1})
 class KVSource(wiring.Component):
     """Make the lines that a sweep asked for of an entry's beats, and drop the others.
 
-    One beat a cycle while lines are taken. `hwroute.timing.KV_LINE_CYCLES` from the last beat of a
-    line to the line, `KV_EXPONENT_CYCLES` from a beat of exponents to the first; then one a cycle.
-    The exponents of one entry wait inside while the lines of the next are taken.
+    One beat a cycle while lines are taken. Latency 1 cycle from the last beat of a line to the
+    line, 2 from a beat of exponents to the first; then one a cycle. The exponents of one entry wait
+    inside while the lines of the next are taken.
 
     Parameters
     ----------
@@ -123,7 +123,8 @@ class KVSource(wiring.Component):
                 "last": place,
             }
         )
-        depth = exponent_beats(self.config) + 1
+        # Of a whole entry, and two more: a memory of one row would have no address.
+        depth = exponent_beats(self.config) + 2
         m.submodules.kept = kept = SyncFIFOBuffered(width=layout.size, depth=depth)
         skip, left = Signal(VECTOR_LINE_BITS), Signal(VECTOR_LINE_BITS)
         here, beat = Signal(range(self.beat_bytes + 1)), Signal(EXPONENT_BEAT_BITS)

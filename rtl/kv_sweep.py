@@ -33,9 +33,11 @@ class KVSweep(wiring.Component):
 
     Every source works on its own, `hwroute.timing.KV_READ_AHEAD_ENTRIES` entries ahead of the
     slowest at most and into the next sweeps; each moves a beat a cycle, and an entry a cycle is
-    handed out. Lines of a batch may be offered before it is. Who takes batch after batch, of each
-    line after line from all its sources, and exponents no later than the lines of the second entry
-    after them, never waits for ever.
+    handed out, but for `KV_SWEEP_CYCLES` between two sweeps. `KV_REQUEST_CYCLES`, `KV_LINE_CYCLES`
+    and `KV_EXPONENT_CYCLES` are the latencies. Lines of a batch may be offered before it is.
+
+    Who takes batch after batch, of each line after line from all its sources, and a source's
+    exponents before the lines of its second entry after them, never waits for ever.
 
     Parameters
     ----------

@@ -40,10 +40,10 @@ def step_layout(config: Config) -> data.StructLayout:
 class KVWalk(wiring.Component):
     """Store an order, and go through it once for each sweep.
 
-    One entry a cycle, stored and walked; `hwroute.timing.KV_WALK_CYCLES` from a sweep to its first
-    entry. In the first sweep of K and the first of V after an order, entries come from the history
-    buffer and go into it as the order says, then as whole vectors; in others all come from HBM.
-    An order is taken when no sweep is under way or asked for, a sweep when no order is half there.
+    One entry a cycle, stored and walked; latency 5 cycles from a sweep to its first entry. In the
+    first sweep of K and the first of V after an order, entries come from the history buffer and go
+    into it as the order says, then as whole vectors; in others all come from HBM. An order is taken
+    when no sweep is under way or asked for, a sweep when no order is half there.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """KVSweep among models of the HBM ports and of the array, which takes what it brings."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,8 @@ from hwroute.sim.replay_kv import order_payloads
 
 DEMO = PRESETS["demo"]
 LINE_BEATS = 4
+QUIET_CYCLES = 64
+"""After so many in which nothing is handed over, nothing will be."""
 FIELD = {name: column for column, name in enumerate(ORDER_FIELDS)}
 
 
@@ -156,8 +159,8 @@ class Golden:
 class Port:
     """An HBM port that answers requests after a latency."""
 
-    def __init__(self, content: NDArray[np.uint8], paired: bool, latency: int, random: Random):
-        self.content, self.paired, self.latency, self.random = content, paired, latency, random
+    def __init__(self, content: NDArray[np.uint8], paired: bool, latency: int):
+        self.content, self.paired, self.latency = content, paired, latency
         self.queue: deque[tuple[int, int, int, int]] = deque()
         self.beats = 0
 
@@ -179,7 +182,8 @@ class Bench:
     """Run attentions and note everything that comes.
 
     strict: the array takes batch by batch, line by line from all sources, then the exponents;
-    otherwise it takes whatever is there.
+    otherwise it takes whatever is there. eager: an order is given as soon as the sweeps of the one
+    before are accepted. latencies: of the ports.
     """
 
     def __init__(
@@ -190,19 +194,23 @@ class Bench:
         *,
         strict: bool = True,
         stall: float = 0.0,
-        latency: int = 5,
+        eager: bool = False,
+        latencies: tuple[int, ...] = (5,),
         seed: int = 1,
     ):
         self.config, self.layout, self.strict, self.stall = config, layout, strict, stall
+        self.eager = eager
         self.random = Random(seed)
         self.unit = KVSweep(config)
         self.sources = range(source_count(config))
         paired = config.kv.beat_bits == 512
-        self.ports = [Port(content, paired, latency, self.random) for content in hbm]
+        self.ports = [
+            Port(part, paired, latencies[number % len(latencies)])
+            for number, part in enumerate(hbm)
+        ]
         self.brought = Brought()
         self.errors = 0
-        self.line_cycles: dict[int, list[int]] = defaultdict(list)
-        self.sweep_cycles: list[int] = []
+        self.cycles: dict[str, list[int]] = defaultdict(list)
         self.cycle = 0
         self._held: dict[int, int] = {}
         self._batch: Any = None
@@ -212,6 +220,7 @@ class Bench:
         self._sweeps: deque[Sweep] = deque()
         self._offered: Any = None
         self._accepted = False
+        self._quiet = 0
 
     def run(self, attentions: list[Attention], *, max_cycles: int = 60_000) -> Brought:
         async def bench(context: Any) -> None:
@@ -223,8 +232,9 @@ class Bench:
                 for _ in self._attend(context, attention):
                     await self._tick(context)
                     assert self.cycle < max_cycles, "the unit hangs"
-            for _ in range(20):
+            while self._sweeps or self._quiet < QUIET_CYCLES:
                 await self._tick(context)
+                assert self.cycle < max_cycles, "the unit hangs"
 
         simulator = Simulator(self.unit)
         simulator.add_clock(1e-6)
@@ -251,15 +261,13 @@ class Bench:
             assert context.get(unit.entries) == len(attention.order)
         else:
             assert context.get(unit.entries) == 0
-        self._sweeps = deque(attention.sweeps)
+        self._sweeps.extend(attention.sweeps)
         offers = [vars(sweep) for sweep in attention.sweeps]
-        yield from self._offer(context, unit.sweep, offers, self.sweep_cycles)
-        while self._sweeps:
+        yield from self._offer(context, unit.sweep, offers)
+        while self._sweeps and not self.eager:
             yield
 
-    def _offer(
-        self, context: Any, port: Any, payloads: list[Any], cycles: list[int] | None = None
-    ) -> Iterator[None]:
+    def _offer(self, context: Any, port: Any, payloads: list[Any]) -> Iterator[None]:
         for payload in payloads:
             while self._idles():
                 yield
@@ -269,8 +277,6 @@ class Bench:
             self._offered = port
             while not self._accepted:
                 yield
-            if cycles is not None:
-                cycles.append(self.cycle - 1)
             context.set(port.valid, 0)
 
     def _idles(self) -> bool:
@@ -294,6 +300,7 @@ class Bench:
         taken = self._look(context)
         await context.tick()
         self.cycle += 1
+        self._quiet = 0 if taken else self._quiet + 1
         for act in taken:
             act()
         self.errors += context.get(unit.error)
@@ -311,9 +318,10 @@ class Bench:
             want = not strict or (not self._pending and bool(self._behind.get(source)))
             context.set(getattr(unit, f"exponents_{source}").ready, want and not self._idles())
 
-    def _look(self, context: Any) -> list[Any]:
+    def _look(self, context: Any) -> list[Callable[[], Any]]:
         """Return what to do about the payloads that are handed over in this cycle."""
-        unit, acts = self.unit, []
+        unit = self.unit
+        acts: list[Callable[[], Any]] = []
 
         def fires(port: Any, payload: Any) -> bool:
             valid, ready = context.get(port.valid), context.get(port.ready)
@@ -327,28 +335,33 @@ class Bench:
             return bool(valid and ready)
 
         if self._offered is not None and context.get(self._offered.valid & self._offered.ready):
-            acts.append(lambda: setattr(self, "_accepted", True))
+            acts.append(partial(setattr, self, "_accepted", True))
+            if self._offered is unit.sweep:
+                self.cycles["sweep"].append(self.cycle)
         for number, port in enumerate(self.ports):
             read, beats = getattr(unit, f"read_{number}"), getattr(unit, f"beats_{number}")
             if fires(read, context.get(Value.cast(read.payload))):
+                self.cycles[f"read_{number}"].append(self.cycle)
                 first, count = context.get(read.payload.first), context.get(read.payload.count)
-                acts.append(lambda p=port, f=first, c=count: p.ask(f, c, self.cycle))
+                acts.append(partial(port.ask, first, count, self.cycle + 1))
             if context.get(beats.valid):
                 assert context.get(beats.ready), "what was asked for is taken at once"
-                acts.append(lambda p=port, b=beats: (p.queue.popleft(), context.set(b.valid, 0)))
+                self.cycles[f"beats_{number}"].append(self.cycle)
+                acts += [port.queue.popleft, partial(context.set, beats.valid, 0)]
         batch = unit.batches
         if fires(batch, context.get(Value.cast(batch.payload))):
-            taken = context.get(batch.payload)
-            acts.append(lambda: self._take_batch(taken))
+            acts.append(partial(self._take_batch, context.get(batch.payload)))
         for source in self.sources:
             lines = getattr(unit, f"lines_{source}")
             payload = context.get(Value.cast(lines.payload))
             if fires(lines, payload):
-                acts.append(lambda s=source, p=payload: self._take_line(s, p))
+                self.cycles[f"lines_{source}"].append(self.cycle)
+                acts.append(partial(self._take_line, source, payload))
             exponents = getattr(unit, f"exponents_{source}")
             payload = context.get(exponents.payload)
             if fires(exponents, payload):
-                acts.append(lambda s=source, p=payload: self._take_exponent(s, p))
+                self.cycles[f"exponents_{source}"].append(self.cycle)
+                acts.append(partial(self._take_exponent, source, payload))
         return acts
 
     def _take_batch(self, batch: Any) -> None:
@@ -371,7 +384,6 @@ class Bench:
 
     def _take_line(self, source: int, line: int) -> None:
         self.brought.lines[source].append(line)
-        self.line_cycles[source].append(self.cycle)
         if self.strict:
             self._pending.discard(source)
             if not self._pending:
@@ -421,6 +433,7 @@ def compare(config: Config, layout: Map, attentions: list[Attention], **options:
     assert got.beats == expected.beats
     assert got.events == expected.events
     assert not bench.errors
+    assert not any(port.queue for port in bench.ports)
     return bench
 
 
@@ -432,6 +445,7 @@ def kv_sweep(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(
         Attention=Attention,
         Bench=Bench,
+        Golden=Golden,
         Map=Map,
         Sweep=Sweep,
         compare=compare,
