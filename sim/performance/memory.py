@@ -206,6 +206,11 @@ class Ports:
         self._all_read += size
         return end
 
+    def pass_over(self, cycles: float, size: int) -> None:
+        """Count `size` bytes that every port reads beside others that it has time for."""
+        self._all_busy += cycles
+        self._all_read += size
+
     def note(
         self,
         ports: NDArray[np.int64],
@@ -259,3 +264,8 @@ class Memories:
         beats = lines * LINE_BEATS
         size = beats * DDR_PORT.data_bits // 8
         return self.ddr.claim(0, start, beats * self.ddr_beat_cycles, size, write=write)
+
+    def pass_over_ddr(self, lines: int) -> None:
+        """Count lines that DDR reads beside others that it has time for."""
+        beats = lines * LINE_BEATS
+        self.ddr.pass_over(beats * self.ddr_beat_cycles, beats * DDR_PORT.data_bits // 8)

@@ -68,8 +68,8 @@ class Product:
         spread = self.rows < timing.ARRAY_BEAT_DISTANCE and self.rows * shape.tracks <= shape.rows
         return shape.tracks if spread else 1
 
-    def stripes(self) -> Iterator[Stripe]:
-        """Yield the stripes in order."""
+    def stripes(self) -> Iterator[tuple[Stripe, int]]:
+        """Yield the stripes in order, with how many that are alike follow each other."""
         shape, lines = self.shape, self.one["lines"]
         blocks = -(-self.one["columns"] // shape.columns)
         tracks = self._tracks
@@ -78,8 +78,10 @@ class Product:
             batch = min(tracks, blocks)
             parts = [self._stripe(batch, part) for part in cuts]
             repeats = blocks // batch if batch == tracks else 1
-            for _ in range(repeats):
-                yield from parts
+            if len(set(parts)) == 1:
+                yield parts[0], len(parts) * repeats
+            else:
+                yield from ((part, 1) for _ in range(repeats) for part in parts)
             blocks -= batch * repeats
 
     def _stripe(self, batch: int, lines: int) -> Stripe:
@@ -132,6 +134,7 @@ class Ring:
         self.taken = 0.0
         self.asked = 0.0
         self._tiled = 0.0
+        self._alike = 0
         self._released: deque[float] = deque([0.0] * STRIPES, maxlen=STRIPES)
 
     def asks(self, job: float) -> float:
@@ -140,7 +143,7 @@ class Ring:
 
     def take(self, stripe: Stripe, ready: float) -> float:
         """Read a stripe, asked for now, and work on it when the input is `ready`."""
-        memories, asked = self.memories, self.asked
+        memories, asked, before = self.memories, self.asked, self.taken
         arrives = asked + memories.rates.latency + timing.HBM_READ_CYCLES
         cycles = stripe.beats * self._beat_cycles
         weights = memories.hbm.claim_all(arrives, cycles, stripe.beats * BEAT_BYTES)
@@ -157,4 +160,25 @@ class Ring:
         # So many tiles wait in front of the array.
         self._tiled = max(tiled, self.taken - WEIGHT_ROWS * stripe.beat_cycles / stripe.tiles)
         self._released.append(self._tiled)
+        self._alike = self._alike + 1 if self.taken - before == stripe.beat_cycles else 0
+        return self.taken
+
+    def bound(self, stripe: Stripe) -> bool:
+        """Tell whether the array is what limits: more stripes alike only take their beats.
+
+        It has been for as many stripes as the rings hold, and memory is at most half as busy.
+        """
+        ddr = stripe.scale_lines * LINE_BEATS * self.memories.ddr_beat_cycles
+        streams = max(stripe.beats * self._beat_cycles, ddr, stripe.tile_cycles)
+        return self._alike >= 2 * STRIPES and 2 * streams <= stripe.beat_cycles
+
+    def skip(self, stripe: Stripe, count: int) -> float:
+        """Take stripes that only take their beats, at once; return when the array has them."""
+        cycles = count * stripe.beat_cycles
+        self.taken += cycles
+        self._tiled += cycles
+        self._released = deque((one + cycles for one in self._released), maxlen=STRIPES)
+        memories, beats = self.memories, count * stripe.beats
+        memories.hbm.pass_over(beats * self._beat_cycles, beats * BEAT_BYTES)
+        memories.pass_over_ddr(count * stripe.scale_lines)
         return self.taken

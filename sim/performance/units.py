@@ -207,19 +207,26 @@ def serve_array(parts: Parts) -> Process:
 
 def _multiply(parts: Parts, ring: Ring, item: Item, rows: int, before: float) -> Process:
     """Stream a product; return its end."""
-    product = Product(parts.config, item.one, rows)
-    job = parts.env.now + timing.matmul_front_cycles(rows)
+    env, product = parts.env, Product(parts.config, item.one, rows)
+    job = env.now + timing.matmul_front_cycles(rows)
     # Input is read when what instructions before it write is written.
     asks = max(job + timing.MATMUL_REQUEST_CYCLES, before + timing.MATMUL_END_CYCLES)
     ready = asks + timing.SCRATCHPAD_READ_CYCLES + 1
     taken, weights, scales = ready, 0, 0
-    for stripe in product.stripes():
-        ring.asked = ring.asks(job)
-        if ring.asked > parts.env.now:
-            yield parts.env.timeout(ring.asked - parts.env.now)
-        taken = ring.take(stripe, ready)
-        weights += stripe.beats
-        scales += stripe.scale_lines
+    for stripe, count in product.stripes():
+        weights += count * stripe.beats
+        scales += count * stripe.scale_lines
+        left = count
+        while left:
+            ring.asked = ring.asks(job)
+            # Where nothing else happens until then, there is nothing to wait for.
+            if ring.asked > env.peek():
+                yield env.timeout(ring.asked - env.now)
+            taken = ring.take(stripe, ready)
+            left -= 1
+            if left and ring.bound(stripe):
+                taken = ring.skip(stripe, left)
+                left = 0
     parts.traffic.add("weights", weights * BEAT_BYTES * parts.config.kv.hbm_ports)
     parts.traffic.add("scales", scales * LINE_BYTES)
     return taken + product.tail_cycles()
