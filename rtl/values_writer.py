@@ -107,9 +107,12 @@ class ValuesWriter(wiring.Component):
         part_bits = (parts - 1).bit_length()
         part, unit = row.slot[:part_bits], Signal(bits(self.slots))
         out = unit_table(m, self.config, self.unit, ("out",), Cat(unit, bank)).out
-        free, second = ~request.valid | request.ready, Signal()
+        free = ~request.valid | request.ready
         values = Value.cast(row.columns)[: 32 * floats]
         if halves > LINE_ELEMENTS:
+            second = Signal()
+            with m.If(free):
+                m.d.sync += second.eq(self.rows.valid & ~second)
             line, last = values.word_select(second, 16 * LINE_ELEMENTS), second
             offset: Value = second
             mask: Any = -1
@@ -123,7 +126,6 @@ class ValuesWriter(wiring.Component):
         with m.If(free):
             m.d.sync += [
                 request.valid.eq(self.rows.valid),
-                second.eq(self.rows.valid & ~second),
                 request.payload.line.eq(out + offset),
                 Value.cast(request.payload.data).eq(line),
                 request.payload.mask.eq(mask),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hwroute import timing
+from hwroute.rtl.values import ValuesControl
 
 # Units that fit in the array, by accumulator rows and columns.
 ARRAYS = [
@@ -223,3 +224,9 @@ def test_scores_that_straddle_take_another_cycle(bench: Any, config_of: Any) -> 
     straddling = len(unit.ends["ask_x"].cycles) - len(beats)
     assert straddling == 16
     assert np.ptp(beats) + 1 == len(beats) + straddling
+
+
+def test_wrong_sizes_are_refused() -> None:
+    sizes: Any = 16
+    with pytest.raises(TypeError, match="Sizes must be a Config, not 16"):
+        ValuesControl(sizes)
