@@ -28,6 +28,8 @@ DEMO = PRESETS["demo"]
 LINE_BEATS = 4
 QUIET_CYCLES = 64
 """After so many in which nothing is handed over, nothing will be."""
+HUNG_CYCLES = 500
+"""So many are too many while something is to come."""
 FIELD = {name: column for column, name in enumerate(ORDER_FIELDS)}
 
 
@@ -222,7 +224,7 @@ class Bench:
         self._accepted = False
         self._quiet = 0
 
-    def run(self, attentions: list[Attention], *, max_cycles: int = 60_000) -> Brought:
+    def run(self, attentions: list[Attention]) -> Brought:
         async def bench(context: Any) -> None:
             unit = self.unit
             context.set(unit.base, self.layout.base)
@@ -231,10 +233,10 @@ class Bench:
             for attention in attentions:
                 for _ in self._attend(context, attention):
                     await self._tick(context)
-                    assert self.cycle < max_cycles, "the unit hangs"
+                    assert self._quiet < HUNG_CYCLES, "the unit hangs"
             while self._sweeps or self._quiet < QUIET_CYCLES:
                 await self._tick(context)
-                assert self.cycle < max_cycles, "the unit hangs"
+                assert self._quiet < HUNG_CYCLES, "the unit hangs"
 
         simulator = Simulator(self.unit)
         simulator.add_clock(1e-6)

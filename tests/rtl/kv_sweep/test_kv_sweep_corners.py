@@ -121,3 +121,22 @@ def test_a_port_moves_a_beat_a_cycle(
     for source in range(config.kv.buffer_banks, config.kv.buffer_banks + PORTS):
         arrived = np.array(bench.cycles[f"lines_{source}"])[::lines]
         assert np.diff(arrived).tolist() == [period] * 9 + [period + gap] + [period] * 9
+
+
+def test_a_bank_moves_a_beat_a_cycle(kv_sweep: Any) -> None:
+    """Half of the entries are kept and then hit, four in each bank, while HBM brings the others."""
+    config = kv_sweep.config_of()
+    first = misses(16)
+    kept = first[:, FIELD["port"]] < config.kv.buffer_banks
+    first[kept, FIELD["keep"]] = 1
+    first[kept, FIELD["bank"]] = first[kept, FIELD["port"]]
+    first[kept, FIELD["place"]] = first[kept, FIELD["round"]]
+    second = first.copy()
+    second[kept, FIELD["hit"]], second[kept, FIELD["keep"]] = 1, 0
+    sweeps = whole(kv_sweep, 2)
+    attentions = [kv_sweep.Attention(order=order, sweeps=sweeps) for order in (first, second)]
+    layout = kv_sweep.Map(lines=2)
+    bench = kv_sweep.compare(config, layout, attentions, strict=False, latencies=(40,))
+    for bank in range(config.kv.buffer_banks):
+        values = np.array(bench.cycles[f"lines_{bank}"])[8:]
+        assert np.diff(values).tolist() == [4] * 7
