@@ -19,6 +19,7 @@ from hwroute.sim.performance.attention import FIELD, Reader, Sweep, batches_of, 
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.generation import Dealer
 from hwroute.sim.performance.memory import DeviceHbm, FixedHbm, Memories
+from hwroute.sim.performance.products import Ring
 from hwroute.sim.performance.workload import Rates, synthetic
 
 DEVICE = load_device("u280")
@@ -205,3 +206,23 @@ def test_a_larger_buffer_or_more_bandwidth_is_never_slower_for_llama(llama) -> N
     assert cycles == sorted(cycles, reverse=True)
     ports = replace(llama.parameters, ddr_ports=2)
     assert step_of(replace(llama, parameters=ports))[1].cycles <= cycles[-1]
+
+
+def test_stripes_that_are_passed_over_change_nothing(llama, monkeypatch) -> None:
+    """Neither when an instruction ends, nor what the ports moved: a tile of a prompt."""
+    workload = synthetic(Rates.uniform(32, 0.9), prompt=64, generate=2)
+    setup = replace(llama, workload=workload)
+
+    def run() -> tuple[Machine, Any]:
+        machine = Machine(setup)
+        return machine, machine.prefill()
+
+    passed, asked = run(), []
+    monkeypatch.setattr(Ring, "bound", lambda *_: asked.append(1) and False)
+    single = run()
+    ends = [[event.retired for event in result.events] for _, result in (passed, single)]
+    assert ends[0] == ends[1]
+    assert len(asked) > 10_000
+    assert (passed[0].memories.hbm.read == single[0].memories.hbm.read).all()
+    assert passed[1].traffic.kinds == single[1].traffic.kinds
+    assert passed[1].port_busy == pytest.approx(single[1].port_busy)
