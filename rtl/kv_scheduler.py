@@ -10,7 +10,13 @@ from hwroute.config import KVConfig
 from hwroute.kv import KVOp
 from hwroute.rtl.kv_directory import KVDirectory
 from hwroute.rtl.kv_keeper import KVKeeper
-from hwroute.rtl.kv_layouts import bits, order_layout, request_layout, slot_layout
+from hwroute.rtl.kv_layouts import (
+    bits,
+    entry_layout,
+    order_layout,
+    request_layout,
+    slot_layout,
+)
 from hwroute.rtl.kv_picker import KVPicker
 from hwroute.rtl.kv_queues import KVQueues, QueueKind
 
@@ -35,6 +41,8 @@ class KVScheduler(wiring.Component):
     i : stream of requests
     slots : stream of slots
     o : stream of entries in order
+    find : ``In(1)``, look up `find_layer`, `find_token`; no request may be at `i`
+    found : ``Out``, that row of the directory, one cycle later; held until the next request
     """
 
     def __init__(self, config: KVConfig):
@@ -44,6 +52,10 @@ class KVScheduler(wiring.Component):
                 "i": In(stream.Signature(request_layout(config))),
                 "slots": Out(stream.Signature(slot_layout(config))),
                 "o": Out(stream.Signature(order_layout(config))),
+                "find": In(1),
+                "find_layer": In(bits(config.max_layers)),
+                "find_token": In(bits(config.max_tokens)),
+                "found": Out(entry_layout(config)),
             }
         )
         self._directory = KVDirectory(config)
@@ -73,9 +85,10 @@ class KVScheduler(wiring.Component):
         look_at = Signal.like(self._token)
         m.d.comb += [
             self._directory.i.payload.eq(request),
-            self._directory.layer.eq(request.layer),
-            self._directory.token.eq(look_at),
-            self._directory.look.eq(self._look),
+            self._directory.layer.eq(Mux(self.find, self.find_layer, request.layer)),
+            self._directory.token.eq(Mux(self.find, self.find_token, look_at)),
+            self._directory.look.eq(self._look | self.find),
+            self.found.eq(self._directory.entry),
             self._queues.queue.eq(picker.queue),
             picker.begin_round.eq(keeper.begin_round),
             picker.held.eq(self._queues.held),
