@@ -57,7 +57,7 @@ class Sequence:
     def __init__(self, writer: Writer):
         self.writer = writer
         self.shape = random_shape(writer)
-        self.dense = writer.chance(0.6)
+        self.dense = writer.chance(0.5)
         """Whether layer 0 has every token."""
         self.rule = writer.choice("kv.deal", "rule", writer.choose(("reuse", "reuse", "evict")))
 
@@ -114,7 +114,7 @@ class Sequence:
         rule = self.rule
         if layer == 0:
             rule = writer.choice("kv.deal", "rule", "evict")
-        if not self.dense and not layer and not writer.position and writer.chance(0.7):
+        if not self.dense and not layer and not writer.position and writer.chance(0.8):
             # Rows before the last see nothing.
             plane = write_select(writer)
         elif (layer or not self.dense) and writer.chance(0.4 if step else 0.85):
@@ -128,7 +128,7 @@ class Sequence:
             writer.go("branch.empty", end, plane=plane)
         # Rows that have no entry of their own may attend to others where there are some.
         some = not layer or rule == writer.choice("kv.deal", "rule", "reuse")
-        rows = 0 if some and writer.chance(0.3) else plane
+        rows = 0 if some and writer.chance(0.4) else plane
         early = step and writer.chance(0.5)
         ahead = step and layer + 1 < self.shape.layers and writer.chance(0.9)
         if early:
@@ -180,10 +180,10 @@ class Sequence:
             one.write_scores(plane, entry[0], step=step, beside=taken)
             taken.append(one.scores)
             if not together:
-                one.write_values(plane, entry[1], step=step, divided=divided)
+                one.write_values(plane, entry[1], step=step, divided=divided, beside=taken)
         if together:
             for one in passes:
-                one.write_values(plane, entry[1], step=step, divided=divided)
+                one.write_values(plane, entry[1], step=step, divided=divided, beside=taken)
 
 
 class _Pass:
@@ -228,8 +228,10 @@ class _Pass:
             **self._common(plane, step=step),
         )
 
-    def write_values(self, plane: int, v: dict[str, int], *, step: bool, divided: bool) -> None:
-        """Write the second pass; if no sum can be zero, often a division."""
+    def write_values(
+        self, plane: int, v: dict[str, int], *, step: bool, divided: bool, beside: list[range]
+    ) -> None:
+        """Write the second pass; if no sum can be zero, often a division, which spares scores."""
         writer, shape = self.writer, self.shape
         count = len(self.heads)
         _, out = writer.matrix("out", 2 * count * shape.head_lines, FP32, written=True)
@@ -246,7 +248,9 @@ class _Pass:
             return
         elements = writer.upto(64 * shape.head_lines)
         offset = writer.random.randrange(64) if writer.chance(0.5) else 0
-        _, to = writer.matrix("out", lines_of(offset + count * elements), written=True)
+        _, to = writer.matrix(
+            "out", lines_of(offset + count * elements), beside=beside, written=True
+        )
         writer.emit(
             "divide",
             plane=plane,

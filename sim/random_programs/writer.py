@@ -16,6 +16,8 @@ GROUPS = 4
 """Places in the statistics for a sum of squares and two logits."""
 PASSES = 2
 """Places in the statistics for a pass over entries."""
+TRIES = 20
+"""Places that are tried before all free ones are looked for."""
 HEADS, HEAD_LINES = 4, 2
 """Most query heads of a pass, and most lines of a head."""
 
@@ -108,11 +110,12 @@ class Writer:
 
     def place(self, size: int, pool: range = FP16, *, beside: Sequence[range] = ()) -> range:
         """Return lines of a pool that no operand in `beside` uses."""
-        starts = [
-            start
-            for start in range(pool.start, pool.stop - size + 1)
-            if all(start >= used.stop or start + size <= used.start for used in beside)
-        ]
+        last = pool.stop - size
+        for _ in range(TRIES):
+            start = self.random.randint(pool.start, last)
+            if _is_free(start, size, beside):
+                return range(start, start + size)
+        starts = [one for one in range(pool.start, last + 1) if _is_free(one, size, beside)]
         start = self.choose(starts)
         return range(start, start + size)
 
@@ -153,3 +156,7 @@ class Writer:
                 values["wait"] = unit_mask([Unit.ROUTER])
             found.append(Instruction(line.name, values))
         return tuple(found)
+
+
+def _is_free(start: int, size: int, beside: Sequence[range]) -> bool:
+    return all(start >= used.stop or start + size <= used.start for used in beside)
