@@ -114,6 +114,7 @@ class Machine:
             kv or KVMemory(program.config.kv),
             traffic,
             fifo_lines=free.port_fifo_bytes // LINE_BYTES,
+            history_buffer=free.history_buffer,
         )
         start_units(self.parts)
 

@@ -33,6 +33,9 @@ class Parameters:
     run_sample
         Entries over which the burst level is averaged to time one of K or V. Source: a choice;
         twice as many move the mean by less than a part in a thousand.
+    history_buffer
+        Whether the history buffer keeps anything. Source: the machine's does; without, what it is
+        worth can be seen.
     """
 
     sequencer: SequencerConfig = field(default_factory=lambda: SequencerConfig(prefetch=32))
@@ -41,6 +44,7 @@ class Parameters:
     ddr_share: float = 1.0
     port_fifo_bytes: int = 8 << 10
     run_sample: int = 64
+    history_buffer: bool = True
 
     def ddr_latency_cycles(self, device: Device) -> int:
         """Return DDR's latency in cycles of the machine, rounded up."""

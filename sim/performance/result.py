@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from hwroute.isa.fields import QUEUED, Unit
+from hwroute.timing import UNIT_QUEUE_CYCLES
 
 
 @dataclass(slots=True)
@@ -94,6 +95,13 @@ class Run:
         spans: dict[Unit, list[tuple[float, float]]] = {unit: [] for unit in QUEUED}
         for event in self.events:
             spans[event.unit].append((event.issued, event.retired))
+        return {unit: _covered(parts) for unit, parts in spans.items()}
+
+    def waits(self) -> dict[Unit, float]:
+        """Return the cycles in which each unit's next instruction lacked a token or a place."""
+        spans: dict[Unit, list[tuple[float, float]]] = {unit: [] for unit in QUEUED}
+        for event in self.events:
+            spans[event.unit].append((event.handed + UNIT_QUEUE_CYCLES, event.issued))
         return {unit: _covered(parts) for unit, parts in spans.items()}
 
     def classes(self) -> dict[str, tuple[int, float]]:

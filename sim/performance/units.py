@@ -26,7 +26,7 @@ class Parts:
 
     Parameters
     ----------
-    env, config, memories, sequencer, registers, workload, fifo_lines
+    env, config, memories, sequencer, registers, workload, fifo_lines, history_buffer
         Of the machine.
 
     Members
@@ -51,6 +51,7 @@ class Parts:
         traffic: Traffic,
         *,
         fifo_lines: int,
+        history_buffer: bool = True,
     ):
         self.env = env
         self.config = config
@@ -61,6 +62,7 @@ class Parts:
         self.kv = kv
         self.traffic = traffic
         self.fifo_lines = fifo_lines
+        self.history_buffer = history_buffer
         self.reader: Reader | None = None
         self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
         self.fresh = {"scores": False, "values": False}
@@ -311,7 +313,8 @@ def deal(kv: KVMemory, one: Any, start: int, rows: int, selected: Any) -> int:
 
 def _order(parts: Parts, one: Any, count: int, *, valid: bool) -> int:
     """Order the entries, and return the cycles, scan excluded."""
-    rounds = parts.kv.attend(one["layer"], count, bool(one["ahead"]))
+    ahead = bool(one["ahead"]) and parts.history_buffer
+    rounds = parts.kv.attend(one["layer"], count, ahead)
     parts.take_order(rounds_to_records(rounds))
     if valid:
         return timing.kv_queued_cycles(len(parts.order), len(rounds))

@@ -18,6 +18,7 @@ from hwroute.policy_terms import KVRule
 from hwroute.sim.device import load_device
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.generation import Dealer, Performance, measure
+from hwroute.sim.performance.report import summary
 from hwroute.sim.performance.result import Run
 from hwroute.sim.performance.workload import Rates, Workload, recorded, synthetic
 
@@ -141,6 +142,8 @@ def test_nothing_is_used_more_than_all_the_time(run) -> None:
     assert 0 < max(run.port_busy) <= run.cycles
     for cycles in run.busy().values():
         assert 0 < cycles <= run.cycles
+    for cycles in run.waits().values():
+        assert 0 <= cycles < run.cycles
 
 
 def test_an_instruction_is_handed_on_issued_and_ended_in_turn(run) -> None:
@@ -210,6 +213,19 @@ def test_a_larger_buffer_is_never_slower() -> None:
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]
     assert seconds == sorted(seconds, reverse=True)
+
+
+def test_without_the_buffer_every_entry_comes_from_hbm() -> None:
+    setup = setup_of(0.25, generate=40)
+    without = replace(setup, parameters=replace(setup.parameters, history_buffer=False))
+    one, other = decode(setup), decode(without)
+    # K of 8 beats, as many of V, one of exponents; every token before has an entry.
+    executed = setup.workload.executed[:, 0, 20:]
+    entries = int((executed.sum(axis=0) * np.arange(20, 20 + executed.shape[1])).sum())
+    assert other.traffic.kinds["kv_read"] == entries * 17 * BEAT_BYTES
+    assert other.traffic.kinds["kv_hits"] == 0
+    assert one.traffic.kinds["kv_read"] < other.traffic.kinds["kv_read"]
+    assert one.decode_seconds < other.decode_seconds
 
 
 def test_steps_alone_take_what_they_take_in_a_run() -> None:
@@ -286,3 +302,10 @@ def test_what_does_not_fit_is_refused() -> None:
         replace(setup, device=small)
     with pytest.raises(InputError, match="correlation"):
         synthetic(Rates.uniform(5, 0.2), prompt=5, generate=5, token_correlation=1.0)
+
+
+def test_the_summary_says_what_it_rests_on() -> None:
+    text = summary(measure(setup_of(0.25, generate=60), samples=12))
+    for part in ("synthetic decisions", "seed 1", "two standard errors", "ddr_latency_ns 89.9"):
+        assert part in text
+    assert "14 of 59 steps" in text or "13 of 59 steps" in text
