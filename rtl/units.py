@@ -20,6 +20,7 @@ from hwroute.rtl.npe import NPE
 from hwroute.rtl.npe_unit import NPEUnit
 from hwroute.rtl.reduction import RowReduction
 from hwroute.rtl.router import RouterUnit
+from hwroute.rtl.scores import ScoresControl
 from hwroute.rtl.scratchpad import Scratchpad
 from hwroute.rtl.statistics_memory import StatisticsMemory
 from hwroute.rtl.tile_router import TileRouter
@@ -39,6 +40,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "hbm-port": HBMPort,
     "array": PEArray,
     "matmul": MatmulControl,
+    "scores": ScoresControl,
     "values": ValuesControl,
     "fused-reduction": lambda _config: FusedReduction(),
     "reduction": lambda _config: RowReduction(),
