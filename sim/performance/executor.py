@@ -13,11 +13,15 @@ from hwroute.isa.instruction import WORD_BYTES
 from hwroute.models.ops.kv import KVMemory
 from hwroute.program import Program
 from hwroute.sim.device import Device, load_device
+from hwroute.sim.performance.array_unit import serve_array
+from hwroute.sim.performance.kv_unit import serve_kv
 from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.parameters import Parameters
+from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Run, Traffic
-from hwroute.sim.performance.sequencer import Registers, Sequencer, UnitPair
-from hwroute.sim.performance.units import Parts, start_units
+from hwroute.sim.performance.sequencer import Sequencer, UnitPair
+from hwroute.sim.performance.unit_queue import Registers
+from hwroute.sim.performance.units import serve_dma, serve_npe, serve_router
 from hwroute.sim.performance.workload import Workload
 
 
@@ -116,7 +120,8 @@ class Machine:
             fifo_lines=free.port_fifo_bytes // LINE_BYTES,
             history_buffer=free.history_buffer,
         )
-        start_units(self.parts)
+        for serve in (serve_dma, serve_array, serve_npe, serve_router, serve_kv):
+            self.env.process(serve(self.parts))
 
     def run(self) -> Run:
         """Run the whole Program."""

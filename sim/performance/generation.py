@@ -11,8 +11,9 @@ from hwroute.isa.instruction import Instruction
 from hwroute.models.ops.kv import KVMemory
 from hwroute.program import Program
 from hwroute.sim.performance.executor import Machine, Setup
+from hwroute.sim.performance.kv_unit import deal
 from hwroute.sim.performance.result import Run, Traffic
-from hwroute.sim.performance.units import deal, decided
+from hwroute.sim.performance.units import decided
 from hwroute.sim.performance.workload import KINDS, Workload
 
 SAMPLES = 24

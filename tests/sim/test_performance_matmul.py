@@ -14,10 +14,11 @@ import simpy
 from hwroute import timing
 from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
+from hwroute.sim.performance.array_unit import serve_array
 from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Event, Traffic
-from hwroute.sim.performance.sequencer import Item, Registers
-from hwroute.sim.performance.units import Parts, serve_array
+from hwroute.sim.performance.unit_queue import Item, Registers
 
 BENCH = Path(__file__).parents[1] / "rtl" / "matmul" / "conftest.py"
 

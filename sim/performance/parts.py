@@ -1,0 +1,107 @@
+"""What the units of the model share."""
+
+from typing import Any
+
+import numpy as np
+import simpy
+
+from hwroute.config import Config
+from hwroute.isa.fields import Unit
+from hwroute.kv import ORDER_FIELDS
+from hwroute.models.ops.kv import KVMemory
+from hwroute.sim.performance.attention import Batches, Ints, Reader, batches_of
+from hwroute.sim.performance.memory import Memories
+from hwroute.sim.performance.result import Traffic
+from hwroute.sim.performance.sequencer import Sequencer
+from hwroute.sim.performance.unit_queue import Item, Process, Registers
+from hwroute.sim.performance.workload import Workload
+
+
+class Parts:
+    """What the units share.
+
+    Parameters
+    ----------
+    env, config, memories, sequencer, registers, workload, fifo_lines, history_buffer
+        Of the machine.
+
+    Members
+    -------
+    kv
+        Directory and history buffer, in the order of the Program.
+    reader
+        Sources of K and V, once kv.map has said where they are.
+    traffic
+        Bytes by kind.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        config: Config,
+        memories: Memories,
+        sequencer: Sequencer,
+        registers: Registers,
+        workload: Workload,
+        kv: KVMemory,
+        traffic: Traffic,
+        *,
+        fifo_lines: int,
+        history_buffer: bool = True,
+    ):
+        self.env = env
+        self.config = config
+        self.memories = memories
+        self.sequencer = sequencer
+        self.registers = registers
+        self.workload = workload
+        self.kv = kv
+        self.traffic = traffic
+        self.fifo_lines = fifo_lines
+        self.history_buffer = history_buffer
+        self.reader: Reader | None = None
+        self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
+        self.fresh = {"scores": False, "values": False}
+        """The first pass over an order goes through the history buffer."""
+        self._cut: dict[bool, Batches] = {}
+
+    def map(self, one: Any) -> None:
+        """Take up where entries lie."""
+        self.reader = Reader(
+            config=self.config,
+            memories=self.memories,
+            vector=one["vector"],
+            exponents=one["exponents"],
+            fifo_lines=self.fifo_lines,
+        )
+
+    def batches(self, buffered: bool) -> Batches:
+        """Return the batches of the order, through the history buffer or not."""
+        if buffered not in self._cut:
+            self._cut[buffered] = batches_of(self.order, self.config, buffered=buffered)
+        return self._cut[buffered]
+
+    def take_order(self, order: Ints) -> None:
+        """Take up another order."""
+        self.order = order
+        self.fresh = {"scores": True, "values": True}
+        self._cut = {}
+
+    def rows(self, item: Item) -> Any:
+        """Return the tokens of the tile that an instruction is for."""
+        return self.registers.selected(item.one["plane"], item.event.rows)
+
+    def inbox(self, unit: Unit) -> simpy.Store:
+        """Return what a unit is given."""
+        return self.sequencer.queues[unit].issued
+
+    def until(self, time: float) -> Process:
+        """Wait until a time, rounded up to a cycle."""
+        now = self.env.now
+        if time > now:
+            yield self.env.timeout(int(np.ceil(time)) - now)
+
+    def retire_at(self, item: Item, time: float) -> Process:
+        """End an instruction at a time."""
+        yield from self.until(time)
+        self.sequencer.retire(item)
