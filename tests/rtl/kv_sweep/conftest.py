@@ -1,7 +1,7 @@
 """KVSweep among models of the HBM ports and of the array, which takes what it brings."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -185,7 +185,8 @@ class Bench:
 
     strict: the array takes batch by batch, line by line from all sources, then the exponents;
     otherwise it takes whatever is there. eager: an order is given as soon as the sweeps of the one
-    before are accepted. latencies: of the ports.
+    before are accepted. latencies: of the ports. holds: cycles before which no line of a source is
+    taken.
     """
 
     def __init__(
@@ -198,10 +199,11 @@ class Bench:
         stall: float = 0.0,
         eager: bool = False,
         latencies: tuple[int, ...] = (5,),
+        holds: Mapping[int, int] | None = None,
         seed: int = 1,
     ):
         self.config, self.layout, self.strict, self.stall = config, layout, strict, stall
-        self.eager = eager
+        self.eager, self.holds = eager, holds or {}
         self.random = Random(seed)
         self.unit = KVSweep(config)
         self.sources = range(source_count(config))
@@ -234,7 +236,8 @@ class Bench:
                 for _ in self._attend(context, attention):
                     await self._tick(context)
                     assert self._quiet < HUNG_CYCLES, "the unit hangs"
-            while self._sweeps or self._quiet < QUIET_CYCLES:
+            least = max(self.holds.values(), default=0) + QUIET_CYCLES
+            while self._sweeps or self._quiet < QUIET_CYCLES or self.cycle < least:
                 await self._tick(context)
                 assert self._quiet < HUNG_CYCLES, "the unit hangs"
 
@@ -316,6 +319,7 @@ class Bench:
         context.set(unit.batches.ready, want and not self._idles())
         for source in self.sources:
             want = not strict or (self._batch is not None and source in self._pending)
+            want &= self.cycle >= self.holds.get(source, 0)
             context.set(getattr(unit, f"lines_{source}").ready, want and not self._idles())
             want = not strict or (not self._pending and bool(self._behind.get(source)))
             context.set(getattr(unit, f"exponents_{source}").ready, want and not self._idles())

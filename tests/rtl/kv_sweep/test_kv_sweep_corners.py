@@ -39,7 +39,27 @@ def test_vectors_with_two_beats_of_exponents(kv_sweep: Any, beat_bits: int) -> N
     ranges = [(0, 33, 2), (1, 39, 1), (0, 30, 6), (0, 31, 1), (0, 32, 8), (1, 0, 3)]
     sweeps = tuple(kv_sweep.Sweep(value=v, line=a, lines=b) for v, a, b in ranges)
     attentions = [kv_sweep.Attention(order=order, sweeps=sweeps) for order in (first, second)]
-    kv_sweep.compare(config, kv_sweep.Map(lines=40, base=5), attentions, stall=0.1)
+    # Whole vectors are longer than the queue of a port: some of one must be asked for later.
+    holds = dict.fromkeys(range(config.kv.buffer_banks + PORTS), 400)
+    layout = kv_sweep.Map(lines=40, base=5)
+    kv_sweep.compare(config, layout, attentions, stall=0.1, holds=holds)
+
+
+def test_a_place_is_filled_again_when_it_has_been_read(kv_sweep: Any) -> None:
+    """The array is late at bank 0, whose place the next round fills again."""
+    config = kv_sweep.config_of()
+    kept, refilled, read = misses(1), misses(2), misses(2)[1:]
+    kept[0, FIELD["keep"]] = 1
+    refilled[:, FIELD["round"]] = 0, 1
+    refilled[:, FIELD["hit"]] = 1, 0
+    refilled[:, FIELD["keep"]] = 0, 1
+    read[0, FIELD["round"]], read[0, FIELD["hit"]] = 0, 1
+    attentions = [
+        kv_sweep.Attention(order=order, sweeps=whole(kv_sweep, 2))
+        for order in (kept, refilled, read)
+    ]
+    options = {"strict": False, "eager": True, "holds": {0: 300}}
+    kv_sweep.compare(config, kv_sweep.Map(lines=2), attentions, **options)
 
 
 def test_the_sweep_of_an_empty_order_is_one_batch_of_none(kv_sweep: Any) -> None:
