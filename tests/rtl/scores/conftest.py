@@ -127,7 +127,10 @@ class Sink:
 
 @dataclass
 class ArrayModel:
-    """The PE array by the golden operators: tiles of K, beats of queries, rows."""
+    """The PE array by the golden operators: tiles of K, beats of queries, rows.
+
+    filled: of each row sent, the columns that the unit gave a vector.
+    """
 
     config: Config
     send: Callable[[int, int], None]
@@ -137,9 +140,10 @@ class ArrayModel:
     def __post_init__(self) -> None:
         self.shape = ColumnShape.of(self.config)
         self.columns = columns_of(self.config.numerics)
-        self.tiles: deque[tuple[int, Any]] = deque()
+        self.tiles: deque[tuple[int, Any, int]] = deque()
         self.filling: list[Any] = []
         self.sums: dict[int, Any] = {}
+        self.filled: list[int] = []
 
     def take_kv(self, payload: int, cycle: int) -> None:
         beat = value_of(kernel_payload(self.shape), payload)
@@ -149,7 +153,7 @@ class ArrayModel:
             # Columns that nothing was written to hold what they held.
             tile = self.rng.integers(0, 0x7C00, (self.shape.fp16_columns, 64)).astype(np.uint16)
             tile[: len(self.filling)] = self.filling
-            self.tiles.append((cycle + 1, tile))
+            self.tiles.append((cycle + 1, tile, len(self.filling)))
             self.filling = []
 
     def has_room(self, _cycle: int) -> bool:
@@ -162,13 +166,14 @@ class ArrayModel:
         beat = value_of(x_payload(self.config), payload)
         self.beats.append((cycle, beat))
         assert beat["mode"] == Mode.SCORES.value
-        slot, tile = int(beat["slot"]), self.tiles[0][1]
+        slot, (_, tile, filled) = int(beat["slot"]), self.tiles[0]
         q = beat["lanes"].astype(np.uint16)
         product = self.columns.scores(q[None, None], tile[None])[0, 0]
         self.sums[slot] = product if beat["first"] else self.sums[slot] + product
         if not beat["hold"]:
             self.tiles.popleft()
         if beat["last"]:
+            self.filled.append(filled)
             columns = self.rng.integers(0, 1 << 32, self.config.array.columns)
             columns[: len(product)] = self.sums.pop(slot).view(np.uint32)
             row = integer(o_payload(self.config), {"columns": columns, "slot": slot})
