@@ -18,6 +18,8 @@ from hwroute.kv import ORDER_FIELDS
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.sim.performance.memory import Memories, Run
 
+PAIRS = 256
+"""Pairs of row and query head, and of row and line of K, of a sweep of scores."""
 LINE_BEATS = LINE_BYTES // BEAT_BYTES
 FIELD = {name: index for index, name in enumerate(ORDER_FIELDS)}
 Ints = NDArray[np.int64]
@@ -90,18 +92,25 @@ def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
     """Return the sweeps of a scores or values instruction over `rows` rows.
 
     Those of values are cut as `hwroute.rtl.values_passes` cuts them: as many lines as fit the
-    accumulator rows with all their units; of a line that does not fit alone, as many units.
+    accumulator rows with all their units; of a line that does not fit alone, as many units. Those
+    of scores have all lines, and as many rows as there is room for.
     """
     queries, head_lines = one["queries"], one["head_lines"]
     heads = [head // queries for head in range(one["first"], one["first"] + one["heads"])]
     line = heads[0] * head_lines
-    units = [
-        rows * heads.count(head)
-        for head in range(heads[0], heads[-1] + 1)
-        for _ in range(head_lines)
+    groups = [
+        heads.count(head) for head in range(heads[0], heads[-1] + 1) for _ in range(head_lines)
     ]
     if one.name == "scores":
-        return [Sweep(value=False, line=line, units=tuple(units))]
+        at_once = min(PAIRS // len(heads), PAIRS // len(groups))
+        if head_lines > 1:
+            at_once = min(at_once, config.array.accumulator_rows // max(groups))
+        passes = [min(at_once, rows - row) for row in range(0, rows, at_once)]
+        return [
+            Sweep(value=False, line=line, units=tuple(part * group for group in groups))
+            for part in passes
+        ]
+    units = [rows * group for group in groups]
     slots = config.array.accumulator_rows // ColumnShape.of(config).parts
     sweeps, start = [], 0
     while start < len(units):

@@ -156,6 +156,8 @@ def cut_of(one: Instruction, rows: int, **array: int) -> list[tuple[int, tuple[i
 def test_sweeps_are_those_that_the_rtl_asks_for() -> None:
     """As `tests/rtl/values` has them: 16 accumulator rows are two units of 8 parts."""
     assert cut_of(attention("scores", first=4), 3) == [(4, (6, 6, 6, 6))]
+    many = cut_of(attention("scores", heads=2, queries=1), 50)
+    assert many == [(0, (16,) * 4)] * 3 + [(0, (2,) * 4)]
     chunks = attention("values", heads=3, queries=3, first=3, head_lines=2)
     assert [line for line, _ in cut_of(chunks, 3)] == [2] * 5 + [3] * 5
     assert [units for _, units in cut_of(chunks, 3)] == [(2,), (2,), (2,), (2,), (1,)] * 2
