@@ -1,45 +1,11 @@
-"""Random sequences of K and V: slots, entries, their order, and passes over them."""
+"""Random sequences of K and V: slots, entries and their order."""
 
-from dataclasses import dataclass
-
-from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, Register, lines_of
+from hwroute.isa.fields import Register
 from hwroute.sim.random_programs.moves import write_load
+from hwroute.sim.random_programs.passes import LINE_BEATS, Pass, random_shape
 from hwroute.sim.random_programs.pieces import write_decide, write_pieces, write_select
-from hwroute.sim.random_programs.setting import FP16, FP32
-from hwroute.sim.random_programs.writer import ALL, HEAD_LINES, HEADS, Label, Writer
-
-LINE_BEATS = LINE_BYTES // BEAT_BYTES
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Heads of a sequence.
-
-    Parameters
-    ----------
-    kv_heads, queries, head_lines
-        KV heads, query heads that share one, lines of a head.
-    layers
-        Layers that have K and V.
-    """
-
-    kv_heads: int
-    queries: int
-    head_lines: int
-    layers: int
-
-    @property
-    def lines(self) -> int:
-        """Lines of a K or V vector."""
-        return self.kv_heads * self.head_lines
-
-
-def random_shape(writer: Writer) -> Shape:
-    """Return heads that the configuration has room for."""
-    room = writer.setting.config.kv.entry_beats // LINE_BEATS
-    head_lines = writer.upto(min(HEAD_LINES, room))
-    kv_heads = writer.upto(min(2, room // head_lines))
-    return Shape(kv_heads, writer.upto(HEADS // kv_heads), head_lines, 1 + writer.upto(3))
+from hwroute.sim.random_programs.setting import FP16
+from hwroute.sim.random_programs.writer import ALL, Label, Writer
 
 
 class Sequence:
@@ -173,7 +139,7 @@ class Sequence:
         heads = shape.kv_heads * shape.queries
         cut = writer.upto(heads - 1) if heads > 1 and writer.chance(0.6) else heads
         parts = [range(cut)] + ([range(cut, heads)] if cut < heads else [])
-        passes = [_Pass(writer, shape, part, index) for index, part in enumerate(parts)]
+        passes = [Pass(writer, shape, part, index) for index, part in enumerate(parts)]
         together = writer.chance(0.4)
         taken: list[range] = []
         for one in passes:
@@ -184,83 +150,3 @@ class Sequence:
         if together:
             for one in passes:
                 one.write_values(plane, entry[1], step=step, divided=divided, beside=taken)
-
-
-class _Pass:
-    """Scores and values of some query heads."""
-
-    def __init__(self, writer: Writer, shape: Shape, heads: range, index: int):
-        self.writer = writer
-        self.shape = shape
-        self.heads = heads
-        self.maximum, self.sum = writer.pass_words(index)
-        self.pitch = lines_of(64) + writer.random.randrange(2)
-        size = writer.setting.tile * len(heads) * self.pitch
-        self.size = size
-        self.scores = range(0)
-
-    def _common(self, plane: int, *, step: bool) -> dict[str, int]:
-        return {
-            "plane": plane,
-            "heads": len(self.heads),
-            "first": self.heads.start,
-            "queries": self.shape.queries,
-            "head_lines": self.shape.head_lines,
-            "own": int(step),
-            "maximum": self.maximum,
-            "pitch": self.writer.pitch,
-        }
-
-    def write_scores(
-        self, plane: int, k: dict[str, int], *, step: bool, beside: list[range]
-    ) -> None:
-        """Write the first pass."""
-        writer = self.writer
-        q, fields = writer.matrix("q", len(self.heads) * self.shape.head_lines)
-        own = range(k["k"], k["k"] + self.shape.lines)
-        self.scores = writer.place(self.size, FP16, beside=(q, own, *beside))
-        writer.emit(
-            "scores",
-            **fields,
-            **k,
-            out=self.scores.start,
-            out_pitch=self.pitch,
-            **self._common(plane, step=step),
-        )
-
-    def write_values(
-        self, plane: int, v: dict[str, int], *, step: bool, divided: bool, beside: list[range]
-    ) -> None:
-        """Write the second pass; if no sum can be zero, often a division, which spares scores."""
-        writer, shape = self.writer, self.shape
-        count = len(self.heads)
-        _, out = writer.matrix("out", 2 * count * shape.head_lines, FP32, written=True)
-        writer.emit(
-            "values",
-            scores=self.scores.start,
-            scores_pitch=self.pitch,
-            **v,
-            **out,
-            **self._common(plane, step=step),
-            sum=self.sum,
-        )
-        if not divided or writer.chance(0.2):
-            return
-        elements = writer.upto(64 * shape.head_lines)
-        offset = writer.random.randrange(64) if writer.chance(0.5) else 0
-        _, to = writer.matrix(
-            "out", lines_of(offset + count * elements), beside=beside, written=True
-        )
-        writer.emit(
-            "divide",
-            plane=plane,
-            x=out["out"],
-            x_pitch=out["out_pitch"],
-            **to,
-            offset=offset,
-            heads=count,
-            head_lines=shape.head_lines,
-            elements=elements,
-            sum=self.sum,
-            pitch=writer.pitch,
-        )

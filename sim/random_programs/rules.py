@@ -13,9 +13,9 @@ from hwroute.program import Program
 from hwroute.sim.random_programs.case import MismatchError, RandomCase, check, outcome_of
 from hwroute.sim.random_programs.effects import with_tokens
 from hwroute.sim.random_programs.overlapped import overlapped
+from hwroute.sim.random_programs.passes import LINE_BEATS
 
 HIT, TOKEN, SOURCE = (ORDER_FIELDS.index(name) for name in ("hit", "token", "source_layer"))
-LINE_BEATS = 4
 PASS_FIELDS = ("plane", "heads", "first", "queries", "head_lines", "own", "maximum", "pitch")
 
 

@@ -28,7 +28,7 @@ def shrink(case: RandomCase, fails: Fails) -> RandomCase:
 
     Every Program that is tried has the tokens that its instructions need, and is legal
     (`hwroute.sim.random_programs.rules`). Fewer instructions first, then smaller fields; again
-    until neither helps.
+    until neither helps. A failure that needs tokens which nothing else needs stays as it is.
 
     Parameters
     ----------

@@ -1,6 +1,5 @@
 """Programs that break a rule are found, and those that fail are made small."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -18,7 +17,7 @@ def names(case: RandomCase) -> list[str]:
     return [one.name for one in case.program.instructions]
 
 
-@pytest.mark.parametrize("seed", range(300, 310))
+@pytest.mark.parametrize("seed", range(300, 306))
 def test_random_programs_keep_the_rules(seed: int) -> None:
     require_legal(random_case(seed))
 
@@ -29,10 +28,9 @@ def test_one_instruction_is_left_with_what_it_needs() -> None:
 
     case = next(case for case in map(random_case, range(50)) if fails(case))
     small = shrink(case, fails)
-    assert names(small) == ["rotate", "halt"] or names(small) == ["set", "rotate", "halt"]
+    assert names(small) == ["set", "rotate", "halt"]
     (one,) = (one for one in small.program.instructions if one.name == "rotate")
     assert one["heads"] == 2
-    assert one["head_lines"] in (1, 2)
     assert one.units("wait") == one.units("signal") == ()
     assert is_legal(small)
     assert small.image.program == small.program.hash
@@ -71,9 +69,6 @@ def test_a_failure_of_the_run_survives() -> None:
 def test_what_does_not_fail_is_refused() -> None:
     with pytest.raises(ValueError, match="must fail"):
         shrink(random_case(1), lambda _: False)
-
-
-Change = Callable[[Instruction], Instruction | None]
 
 
 def changed(case: RandomCase, name: str, **values: int) -> RandomCase:
