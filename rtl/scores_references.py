@@ -125,7 +125,7 @@ class ScoresReferences(wiring.Component):
         late = delay(m, 1, at, LARGEST_CYCLES, "at")
         index, fresh = late[:PAIR_BITS], late[PAIR_BITS]
         table = memory.Memory(shape=EXPONENT_BITS, depth=PAIRS, init=[])
-        m.submodules.references = table
+        m.submodules.table = table
         write = table.write_port()
         old, read = table.read_port(domain="comb"), table.read_port(domain="comb")
         keeps = ~fresh & (old.data > found)
