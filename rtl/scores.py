@@ -36,6 +36,8 @@ from hwroute.rtl.values_tiles import ValuesTiles
 
 BATCHES = 4
 """Batches that are known to each part before it is done with the one before."""
+BATCHES_IN_ARRAY = 16
+"""Batches whose scores are to be written: a few beats each, as many as are under way."""
 
 
 class ScoresControl(wiring.Component):
@@ -237,7 +239,8 @@ class ScoresControl(wiring.Component):
             counts = batch.payload.count.any()
             kept = batch.payload.last if port is beats else batch.payload
             width = 1 if port is beats else layout.size
-            m.submodules[f"{name}_batches"] = queue = SyncFIFOBuffered(width=width, depth=BATCHES)
+            depth = BATCHES_IN_ARRAY if port is writer else BATCHES
+            m.submodules[f"{name}_batches"] = queue = SyncFIFOBuffered(width=width, depth=depth)
             m.d.comb += [
                 batch.ready.eq(queue.w_rdy),
                 queue.w_en.eq(batch.valid & counts),

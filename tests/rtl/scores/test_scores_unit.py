@@ -141,3 +141,17 @@ def test_a_beat_a_cycle(bench: Any, config_of: Any) -> None:
     cycles = [cycle for cycle, _ in unit.array.beats]
     batches = len(cycles) // 32
     assert cycles[-1] - cycles[0] + 1 <= len(cycles) + 2 * batches
+
+
+def test_decode_does_not_wait_for_scores_to_be_written(bench: Any, config_of: Any) -> None:
+    """Batches of 4 beats: those whose scores are in the array hold up none behind them.
+
+    A tile of up to 6 entries takes 3 cycles to load here, 2 tiles a batch.
+    """
+    unit = bench(config_of(), seed=12, tokens=np.arange(40), position=40)
+    unit.add(1, heads=4, queries=2, out_pitch=1)
+    unit.run()
+    cycles = [cycle for cycle, _ in unit.array.beats]
+    batches = len(unit.ends["batches"].payloads)
+    assert len(cycles) == 4 * batches
+    assert cycles[-1] - cycles[0] + 1 <= 6 * batches

@@ -34,5 +34,5 @@ def test_the_array_makes_the_same_of_beats_and_tiles(
     np.testing.assert_array_equal(run.outputs["o"]["slot"], expected["slot"])
     # Columns that no vector was given hold what an earlier tile left there.
     given = np.arange(columns) < np.array(unit.array.filled)[:, None]
-    sums = (run.outputs["o"]["columns"], expected["columns"])
-    np.testing.assert_array_equal(*(np.where(given, one, 0) for one in sums))
+    sent, expected_sums = run.outputs["o"]["columns"], expected["columns"]
+    np.testing.assert_array_equal(np.where(given, sent, 0), np.where(given, expected_sums, 0))
