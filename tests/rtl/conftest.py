@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
 from hwroute.column_format import LANES
 from hwroute.models.ops import functions as golden_functions
 from hwroute.models.ops import reduction as golden
 from hwroute.numerics import FP16_MAGNITUDE_BITS, align_block
 from hwroute.paths import build_dir
+from hwroute.rtl import kv_bank, kv_directory, kv_keeper, kv_queues, kv_walk
 from hwroute.rtl.emit import library_files, simulation_files
 from hwroute.rtl.reduction import Reduction, RowReduction, tile_layout
 from hwroute.rtl.softmax import NO_MAXIMUM
@@ -158,3 +163,42 @@ def complaints(verilog: str, top: str, folder: Path) -> list[str]:
 def lint() -> Callable[[str, str, Path], list[str]]:
     """Return `complaints`."""
     return complaints
+
+
+class MemoryRam(wiring.Component):
+    """`hwroute.rtl.ram.Ram` for Amaranth's simulator, which knows no Verilog."""
+
+    def __init__(self, shape: Any, depth: int):
+        self.shape, self.depth = shape, depth
+        address = max(1, (depth - 1).bit_length())
+        super().__init__(
+            {
+                "write_en": In(1),
+                "write_addr": In(address),
+                "write_data": In(shape),
+                "read_en": In(1),
+                "read_addr": In(address),
+                "read_data": Out(shape),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_en),
+            write.addr.eq(self.write_addr),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read_en),
+            read.addr.eq(self.read_addr),
+            self.read_data.eq(read.data),
+        ]
+        return m
+
+
+@pytest.fixture
+def memory_rams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Amaranth's simulator see into the memories of the KV unit."""
+    for module in (kv_bank, kv_directory, kv_keeper, kv_queues, kv_walk):
+        monkeypatch.setattr(module, "Ram", MemoryRam)

@@ -10,16 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Value
-from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 from numpy.typing import NDArray
 
 from hwroute.config import PRESETS, Config
 from hwroute.kv import ORDER_FIELDS
-from hwroute.rtl import kv_bank, kv_walk
 from hwroute.rtl.attention_layouts import source_count
 from hwroute.rtl.kv_sweep import KVSweep
 from hwroute.sim.replay_kv import order_payloads
@@ -31,38 +27,6 @@ QUIET_CYCLES = 64
 HUNG_CYCLES = 500
 """So many are too many while something is to come."""
 FIELD = {name: column for column, name in enumerate(ORDER_FIELDS)}
-
-
-class MemoryRam(wiring.Component):
-    """`hwroute.rtl.ram.Ram` for Amaranth's simulator, which knows no Verilog."""
-
-    def __init__(self, shape: Any, depth: int):
-        self.shape, self.depth = shape, depth
-        address = max(1, (depth - 1).bit_length())
-        super().__init__(
-            {
-                "write_en": In(1),
-                "write_addr": In(address),
-                "write_data": In(shape),
-                "read_en": In(1),
-                "read_addr": In(address),
-                "read_data": Out(shape),
-            }
-        )
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write.en.eq(self.write_en),
-            write.addr.eq(self.write_addr),
-            write.data.eq(self.write_data),
-            read.en.eq(self.read_en),
-            read.addr.eq(self.read_addr),
-            self.read_data.eq(read.data),
-        ]
-        return m
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,10 +408,8 @@ def compare(config: Config, layout: Map, attentions: list[Attention], **options:
 
 
 @pytest.fixture
-def kv_sweep(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Return what tests of sweeps are made of; the simulator sees into the memories."""
-    for module in (kv_bank, kv_walk):
-        monkeypatch.setattr(module, "Ram", MemoryRam)
+def kv_sweep() -> SimpleNamespace:
+    """Return what tests of sweeps are made of."""
     return SimpleNamespace(
         Attention=Attention,
         Bench=Bench,

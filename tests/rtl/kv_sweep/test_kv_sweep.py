@@ -10,6 +10,7 @@ import pytest
 from hwroute.kv import ORDER_FIELDS, KVOp
 from hwroute.sim.replay_kv import decode_log
 
+pytestmark = pytest.mark.usefixtures("memory_rams")
 HIT, KEEP = (ORDER_FIELDS.index(name) for name in ("hit", "keep"))
 
 

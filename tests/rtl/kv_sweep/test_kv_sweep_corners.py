@@ -9,6 +9,7 @@ import pytest
 from hwroute import timing
 from hwroute.kv import ORDER_FIELDS
 
+pytestmark = pytest.mark.usefixtures("memory_rams")
 PORTS = 4
 FIELD = {name: column for column, name in enumerate(ORDER_FIELDS)}
 

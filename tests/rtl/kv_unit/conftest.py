@@ -1,0 +1,417 @@
+"""KVUnit among models of memories, row lists and the array, and the interpreter beside it."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Value
+from amaranth.sim import Simulator
+from numpy.typing import NDArray
+
+from hwroute.config import PRESETS, Config
+from hwroute.isa.fields import Register
+from hwroute.isa.instruction import Instruction
+from hwroute.models.interpreter.kv import FIELD
+from hwroute.models.interpreter.kv import KVUnit as Interpreter
+from hwroute.models.interpreter.state import State
+from hwroute.rtl.attention_layouts import source_count
+from hwroute.rtl.kv_unit import KVUnit
+
+DEMO = PRESETS["demo"]
+HUNG_CYCLES = 2000
+"""So many are too many while something is to come."""
+QUIET_CYCLES = 40
+"""After so many in which nothing is handed over, nothing will be."""
+PLANE = 1
+"""The plane that the bench fills for each instruction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issue:
+    """An instruction, the registers as it is issued, the rows in `PLANE`, and whether it fails."""
+
+    one: Instruction
+    position: int = 0
+    rows: int = 1
+    listed: tuple[int, ...] = ()
+    fails: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Lines ``line`` to ``line + lines - 1`` of K, or with ``value`` of V, of the last order."""
+
+    value: int
+    line: int
+    lines: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a sweep has to bring: by entry a token, its source, lines and exponents (K only)."""
+
+    tokens: list[int]
+    sources: NDArray[np.int64]
+    lines: NDArray[np.uint16]
+    exponents: NDArray[np.int64] | None
+
+
+class Giver:
+    """Offers the payloads of its queue, each not before its cycle."""
+
+    def __init__(self, port: Any, idles: Callable[[], bool]):
+        self.port, self.idles = port, idles
+        self.queue: deque[tuple[int, Any]] = deque()
+        self.handed: list[int] = []
+        self._offers = False
+
+    def drive(self, context: Any, cycle: int) -> None:
+        if not self._offers:
+            self._offers = bool(self.queue) and self.queue[0][0] <= cycle and not self.idles()
+            context.set(self.port.valid, self._offers)
+            if self._offers:
+                payload = self.queue[0][1]
+                raw = isinstance(payload, int)
+                context.set(Value.cast(self.port.payload) if raw else self.port.payload, payload)
+
+    def look(self, context: Any, cycle: int) -> bool:
+        taken = self._offers and bool(context.get(self.port.ready))
+        if taken:
+            self.queue.popleft()
+            self.handed.append(cycle)
+            self._offers = False
+        return taken
+
+
+class Taker:
+    """Takes payloads and hands them on; holds that one that waits stays as it is."""
+
+    def __init__(self, port: Any, idles: Callable[[], bool], take: Callable[[Any], None]):
+        self.port, self.idles, self.take = port, idles, take
+        self.handed: list[int] = []
+        self._ready = False
+        self._waits: int | None = None
+
+    def drive(self, context: Any, cycle: int) -> None:
+        self._ready = not self.idles()
+        context.set(self.port.ready, self._ready)
+
+    def look(self, context: Any, cycle: int) -> bool:
+        if not context.get(self.port.valid):
+            assert self._waits is None, "a payload that waits stays"
+            return False
+        payload = context.get(Value.cast(self.port.payload))
+        assert self._waits in (None, payload), "a payload that waits is held"
+        self._waits = None if self._ready else payload
+        if self._ready:
+            self.handed.append(cycle)
+            self.take(context.get(self.port.payload))
+        return self._ready
+
+
+class Port:
+    """An HBM port: what it holds, and requests to write whose beats have not all come."""
+
+    def __init__(self, content: Any, paired: bool):
+        self.content, self.width = content, 2 if paired else 1
+        self.asked: deque[tuple[int, int]] = deque()
+        self.data: deque[Any] = deque()
+
+    def read(self, first: int, count: int) -> Iterator[Any]:
+        """Return the beats of a request."""
+        stop = first + count
+        if not 0 < count <= len(self.content) - first:
+            yield {"data": [0] * (4 * self.width), "error": 1, "last": 1}
+            return
+        for at in range(first, stop, self.width):
+            pair = np.zeros((self.width, 32), np.uint8)
+            pair[: stop - at] = self.content[at : min(at + self.width, stop)]
+            words = pair.reshape(-1).view("<u8").tolist()
+            yield {"data": words, "error": 0, "last": int(at + self.width >= stop)}
+
+    def write(self) -> Iterator[Any]:
+        """Write what has come as a whole, and return the answers."""
+        while self.asked and len(self.data) >= -(-self.asked[0][1] // self.width):
+            first, count = self.asked.popleft()
+            fits = 0 < count <= len(self.content) - first
+            for at in range(first, first + count, self.width):
+                self._write_beat(self.data.popleft(), at, min(self.width, first + count - at), fits)
+            yield {"error": int(not fits)}
+
+    def _write_beat(self, beat: Any, at: int, beats: int, fits: bool) -> None:
+        words, strobe, *half = beat
+        assert strobe == (1 << 8 * len(words)) - 1
+        assert half == ([] if self.width == 1 else [int(beats == 1)])
+        if fits:
+            content = np.array(words, "<u8").view(np.uint8).reshape(-1, 32)
+            self.content[at : at + beats] = content[:beats]
+
+
+class Bench:
+    """Run instructions and sweeps on the unit and on the interpreter, and compare.
+
+    An instruction waits for the end of the one before, kv.map and kv.order for sweeps too. One that
+    fails is not run on the interpreter.
+
+    latency: of memories and row lists.
+    """
+
+    def __init__(self, config: Config, *, stall: float = 0.0, latency: int = 5, seed: int = 1):
+        self.config, self.latency = config, latency
+        self.random = Random(seed)
+        self.unit = KVUnit(config)
+        self.sources = range(source_count(config))
+        self.stall = stall
+        rng = np.random.default_rng(seed)
+        self.state = _state(config, rng)
+        self.golden = Interpreter(self.state)
+        paired = config.kv.beat_bits == 512
+        self.ports = [Port(part.copy(), paired) for part in self.state.hbm]
+        self.cycle = 0
+        self.errors = 0
+        self.events = np.zeros(2, int)
+        self.expected_events = np.zeros(2, int)
+        self.givers: dict[str, Giver] = {}
+        self.takers: dict[str, Taker] = {}
+        self.done: list[tuple[int, int]] = []
+        self.brought: dict[str, deque[Any]] = defaultdict(deque)
+        self._refused = self._quiet = 0
+        self._since_order: list[Sweep] = []
+        self._expected: deque[Expected] = deque()
+        self._ended: deque[list[tuple[int, int]]] = deque()
+        self._entries: list[tuple[int, int]] = []
+        self._connect()
+
+    def _connect(self) -> None:
+        """Put models to all streams."""
+        for name in ("issue", "sweep"):
+            self._give(name)
+        self._take("done", lambda done: self.done.append((int(done.index), int(done.error))))
+        self._take("batches", self._take_batch)
+        for name in ("k", "v"):
+            port = getattr(self.unit, f"read_{name}")
+            self._give(f"{name}.response", port.response)
+            self._take(f"{name}.request", partial(self._read_line, name), port.request)
+        self._give("rows", self.unit.rows.rows)
+        self._take("list", self._list_rows, self.unit.rows.request)
+        for source in self.sources:
+            for name in (f"lines_{source}", f"exponents_{source}"):
+                self._take(name, self.brought[name].append)
+        for number, port in enumerate(self.ports):
+            self._give(f"beats_{number}")
+            self._give(f"answer_{number}")
+            self._take(f"read_{number}", partial(self._read_hbm, number))
+            self._take(f"write_{number}", partial(self._ask_hbm, port))
+            self._take(f"data_{number}", partial(self._data_hbm, port))
+
+    def _give(self, name: str, port: Any = None) -> None:
+        self.givers[name] = Giver(port or getattr(self.unit, name), self._idles)
+
+    def _take(self, name: str, take: Callable[[Any], None], port: Any = None) -> None:
+        self.takers[name] = Taker(port or getattr(self.unit, name), self._idles, take)
+
+    def _idles(self) -> bool:
+        return self.random.random() < self.stall
+
+    def _later(self, name: str, payload: Any) -> None:
+        self.givers[name].queue.append((self.cycle + self.latency, payload))
+
+    def _read_line(self, name: str, request: Any) -> None:
+        beyond = request.line >= len(self.state.scratchpad)
+        self._refused += beyond
+        line = b"\0" if beyond else self.state.scratchpad[request.line].tobytes()
+        self._later(f"{name}.response", int.from_bytes(line, "little"))
+
+    def _list_rows(self, request: Any) -> None:
+        rows = self.state.selected(int(request.plane)).tolist()
+        assert request.rows == self.state.row_count
+        for row in rows or [0]:
+            last = not rows or row == rows[-1]
+            self._later("rows", {"row": row, "last": int(last), "empty": int(not rows)})
+
+    def _read_hbm(self, number: int, request: Any) -> None:
+        for beat in self.ports[number].read(int(request.first), int(request.count)):
+            self._later(f"beats_{number}", beat)
+
+    def _ask_hbm(self, port: Port, request: Any) -> None:
+        port.asked.append((int(request.first), int(request.count)))
+
+    def _data_hbm(self, port: Port, beat: Any) -> None:
+        words = [int(word) for word in beat.data]
+        half = [int(beat.half)] if port.width == 2 else []
+        port.data.append((words, int(beat.strobe), *half))
+
+    def run(self, steps: list[Issue | Sweep]) -> None:
+        """Run steps; hold everything against the interpreter."""
+
+        async def bench(context: Any) -> None:
+            for step in steps:
+                if isinstance(step, Issue):
+                    await self._issue(context, step)
+                else:
+                    self.givers["sweep"].queue.append((0, vars(step)))
+                    self._expect(step)
+            await self._finish(context)
+
+        simulator = Simulator(self.unit)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
+
+    async def _issue(self, context: Any, issue: Issue) -> None:
+        """Run an instruction, then on the interpreter."""
+        one = issue.one
+        if one.name in ("kv.map", "kv.order"):
+            while self._expected:
+                await self._tick(context)
+        state = self.state
+        state.registers[Register.ROWS] = issue.rows
+        state.registers[Register.POSITION] = issue.position
+        state.planes[PLANE] = np.isin(np.arange(state.planes.shape[1]), issue.listed)
+        state.write_plane(PLANE, state.planes[PLANE])
+        index = len(self.done)
+        fields = {"index": index, "position": issue.position, "rows": issue.rows, "value": 0}
+        words = [one.encode() >> 64 * word & (1 << 64) - 1 for word in range(4)]
+        self.givers["issue"].queue.append((0, {"word": words, **fields}))
+        while len(self.done) == index:
+            await self._tick(context)
+        assert self.done[index] == (index, int(issue.fails)), issue
+        if not issue.fails:
+            self._run_golden(one)
+        if one.name in ("kv.map", "kv.order"):
+            assert context.get(self.unit.entries) == len(self.golden.tokens)
+
+    def _run_golden(self, one: Instruction) -> None:
+        if one.name == "kv.order":
+            self._since_order = []
+        # As the interpreter does: an instruction whose plane is empty does nothing.
+        if one.name != "kv.deal" and one["plane"] and not len(self.state.selected(one["plane"])):
+            return
+        getattr(self.golden, one.name.removeprefix("kv."))(one)
+
+    def _expect(self, sweep: Sweep) -> None:
+        """Ask the interpreter what a sweep has to bring, and from which sources."""
+        order, banks = self.golden._order, self.config.kv.buffer_banks
+        fresh = all(sweep.value != other.value for other in self._since_order)
+        self._since_order.append(sweep)
+        names = ("heads", "queries", "head_lines", "out_pitch", "pitch")
+        one = Instruction("scores", dict.fromkeys(names, 1))
+        heads = np.arange(sweep.line, sweep.line + sweep.lines)
+        hit = (order[:, FIELD["hit"]] == 1) & fresh
+        lines = (self.golden.values if sweep.value else self.golden.keys)(one, heads)
+        exponents = self.golden.exponents(one, heads)[:, :, 0].T
+        self._expected.append(
+            Expected(
+                tokens=order[:, FIELD["token"]].tolist(),
+                sources=np.where(hit, order[:, FIELD["bank"]], banks + order[:, FIELD["port"]]),
+                lines=lines.transpose(1, 0, 2),
+                exponents=None if sweep.value else exponents,
+            )
+        )
+        if not sweep.value:
+            self.expected_events += [hit.sum(), len(hit) - hit.sum()]
+
+    def _take_batch(self, batch: Any) -> None:
+        entries = {
+            int(batch.sources[source].index): (source, int(batch.sources[source].token))
+            for source in self.sources
+            if batch.sources[source].valid
+        }
+        assert sorted(entries) == list(range(batch.count))
+        self._entries += [entries[index] for index in range(batch.count)]
+        if batch.last:
+            self._ended.append(self._entries)
+            self._entries = []
+
+    def _check_sweeps(self) -> None:
+        """Compare the sweeps of which everything has come."""
+        while self._ended and self._is_there(self._ended[0], self._expected[0]):
+            entries, expected = self._ended.popleft(), self._expected.popleft()
+            assert [token for _, token in entries] == expected.tokens
+            assert [source for source, _ in entries] == expected.sources.tolist()
+            for number, (source, _) in enumerate(entries):
+                for line in expected.lines[number]:
+                    got = self.brought[f"lines_{source}"].popleft()
+                    assert list(got) == line.tolist()
+                if expected.exponents is not None:
+                    for exponent in expected.exponents[number]:
+                        assert self.brought[f"exponents_{source}"].popleft() == exponent
+
+    def _is_there(self, entries: list[tuple[int, int]], expected: Expected) -> bool:
+        each = expected.lines.shape[1]
+        for source, count in Counter(source for source, _ in entries).items():
+            if len(self.brought[f"lines_{source}"]) < each * count:
+                return False
+            exponents = self.brought[f"exponents_{source}"]
+            if expected.exponents is not None and len(exponents) < each * count:
+                return False
+        return True
+
+    async def _finish(self, context: Any) -> None:
+        quiet = 0
+        while self._expected or quiet < QUIET_CYCLES:
+            quiet = 0 if await self._tick(context) else quiet + 1
+        assert not any(self.brought.values()), "something else was brought"
+        assert not any(giver.queue for giver in self.givers.values())
+        assert np.array_equal(self.events, self.expected_events)
+        for number, port in enumerate(self.ports):
+            assert not port.asked
+            assert not port.data
+            where = np.argwhere((port.content != self.state.hbm[number]).any(axis=1))
+            assert not len(where), f"port {number}: {where[:5].ravel()}"
+
+    async def _tick(self, context: Any) -> bool:
+        unit = self.unit
+        ends = (*self.givers.values(), *self.takers.values())
+        for end in ends:
+            end.drive(context, self.cycle)
+        await context.delay(1e-9)
+        moved = [end.look(context, self.cycle) for end in ends]
+        for number, port in enumerate(self.ports):
+            for answer in port.write():
+                self._later(f"answer_{number}", answer)
+        refused = self._refused
+        await context.tick()
+        context.set(unit.memory_error, refused)
+        self._refused -= refused
+        self.cycle += 1
+        self._quiet = 0 if any(moved) else self._quiet + 1
+        assert self._quiet < HUNG_CYCLES, "the unit hangs"
+        self._check_sweeps()
+        self.errors += context.get(unit.read_error)
+        self.events += [
+            context.get(getattr(unit.events, name))
+            for name in ("kv_buffer_entries", "kv_hbm_entries")
+        ]
+        return any(moved)
+
+
+def _state(config: Config, rng: np.random.Generator) -> State:
+    """Return an interpreter's state with random lines, some of zeros and subnormals."""
+    beats = config.memory.hbm_port_bytes // 32
+    hbm = np.zeros((config.kv.hbm_ports, beats, 32), np.uint8)
+    image: Any = SimpleNamespace(hbm=hbm, ddr=np.zeros((1, 128), np.uint8))
+    state = State(config, image, config.array.accumulator_rows)
+    lines = rng.integers(0, 1 << 16, state.scratchpad.shape)
+    # The largest exponents differ from line to line, down to lines of subnormals.
+    lines &= ~(rng.integers(0, 32, len(lines))[:, None] << 10)
+    state.scratchpad[:] = lines
+    return state
+
+
+def config_of(**kv: int) -> Config:
+    """Return the demo configuration with a small buffer, and other sizes of the KV memory."""
+    small = {"buffer_tokens": 16, "max_tokens": 64, "max_layers": 4} | kv
+    return replace(DEMO, kv=replace(DEMO.kv, **small))
+
+
+@pytest.fixture
+def kv_unit() -> SimpleNamespace:
+    """Return what tests of the KV unit are made of."""
+    return SimpleNamespace(Bench=Bench, Issue=Issue, Sweep=Sweep, config_of=config_of, plane=PLANE)
