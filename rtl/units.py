@@ -14,6 +14,7 @@ from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.rtl.hbm_port import HBMPort
 from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
+from hwroute.rtl.machine import Machine
 from hwroute.rtl.matmul import MatmulControl
 from hwroute.rtl.memory_port import MemoryPort
 from hwroute.rtl.npe import NPE
@@ -27,6 +28,7 @@ from hwroute.rtl.tile_router import TileRouter
 from hwroute.rtl.values import ValuesControl
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
+    "machine": Machine,
     "controller": Controller,
     "decoder": lambda _config: Decoder(),
     "scratchpad": lambda config: Scratchpad(config.memory),
