@@ -120,7 +120,6 @@ class Bench:
         self.exponents: list[deque[int]] = [deque() for _ in self.sources]
         self.events, self.served = [0, 0], [0, 0]
         self.refuses, self.misses = False, 0
-        self.write_cycles: list[int] = []
         self.gives: list[tuple[Any, deque[tuple[int, Any]]]] = []
         self.takes: list[tuple[Any, Callable[[Any], None]]] = []
         self._held: dict[int, int] = {}
@@ -184,6 +183,7 @@ class Bench:
             self._give(getattr(unit, f"{name}_{number}")) for name in ("beats", "answer")
         )
         asked: deque[list[int]] = deque()
+        early: deque[Any] = deque()
         content = self.hbm[number]
 
         def read(request: Any) -> None:
@@ -198,10 +198,16 @@ class Bench:
         def write(request: Any) -> None:
             assert request.count
             asked.append([int(request.first), int(request.count)])
+            while early and asked:
+                put(early.popleft())
 
         def store(payload: Any) -> None:
-            assert asked, "data of no request"
-            self.write_cycles.append(self.cycle)
+            # A port's data may be there before the request.
+            early.append(payload)
+            while early and asked:
+                put(early.popleft())
+
+        def put(payload: Any) -> None:
             place, left = asked[0]
             size = payload.data.as_bits().to_bytes(32 * width, "little")
             count = min(width, left)
