@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
+from amaranth.hdl import ClockDomain, Fragment, Value
+from amaranth.hdl._ir import PortDirection  # what `convert` itself gives to ports
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
-from hwroute.rtl.part import collect_parts
+from hwroute.rtl.part import collect_parts, domains_of
 
 LIBRARY = Path(__file__).parent / "verilog"
 """Hand-written Verilog that emitted modules instantiate."""
@@ -32,8 +35,22 @@ def _keep(text: str, name: str) -> str:
 
 
 def _convert(component: wiring.Component, name: str) -> str:
-    ports: Any = component
-    return str(verilog.convert(ports, name=name, emit_src=False, strip_internal_attrs=True))
+    """Return the Verilog of one component.
+
+    Amaranth adds the domains that it misses in the order of a set, which is another in every run:
+    it is left no more than one to miss.
+    """
+    ports: dict[str, Any] = {}
+    for path, member, value in component.signature.flatten(component):
+        flow = PortDirection.Input if member.flow is In else PortDirection.Output
+        ports["__".join(map(str, path))] = (Value.cast(value), flow)
+    fragment = Fragment.get(component, None)
+    for domain in map(ClockDomain, domains_of(component)[1:]):
+        fragment.add_domains(domain)
+        for signal in (domain.clk, domain.rst):
+            ports[signal.name] = (signal, PortDirection.Input)
+    options: Any = {"emit_src": False, "strip_internal_attrs": True}
+    return str(verilog.convert(fragment, name=name, ports=ports, **options))
 
 
 def library_files() -> list[Path]:

@@ -48,6 +48,8 @@ class HBMPort(wiring.Component):
         The width is another.
     """
 
+    DOMAINS = ("memory",)
+
     def __init__(self, config: Config):
         width, widths = config.kv.beat_bits, (HBM_PORT.data_bits, 2 * HBM_PORT.data_bits)
         if width not in widths:

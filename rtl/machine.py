@@ -92,6 +92,8 @@ class Machine(wiring.Component):
         The configuration has no room for something, as the units say.
     """
 
+    DOMAINS = ("memory",)
+
     def __init__(self, config: Config, sequencer: SequencerConfig | None = None):
         if not isinstance(config, Config):
             raise TypeError(f"Sizes must be a Config, not {config!r}")
@@ -196,7 +198,7 @@ class Machine(wiring.Component):
 
     def _hbm(self, m: Module, number: int) -> Any:
         """Place a port of HBM and who reads there; return the port."""
-        port: Any = Part("hwroute_hbm_port", self.hbm_port, domains=("sync", "memory"))
+        port: Any = Part("hwroute_hbm_port", self.hbm_port)
         layout, _ = stream_layouts(HBM_PORT, paired=self.hbm_port.paired)
         share: Any = ReadShare(layout, ("weights", "kv"))
         m.submodules[f"hbm_{number}"] = port

@@ -4,7 +4,7 @@ Amaranth writes a module for every instance; for the columns of a large array th
 hundred copies of the same text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -12,6 +12,12 @@ from typing import Any
 from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+
+
+def domains_of(component: wiring.Component) -> tuple[str, ...]:
+    """Return the clock domains of a component: ``sync``, then those in its attribute `DOMAINS`."""
+    return ("sync", *getattr(component, "DOMAINS", ()))
+
 
 _placed: ContextVar[dict[str, wiring.Component] | None] = ContextVar("placed", default=None)
 
@@ -27,8 +33,6 @@ class Part(wiring.Component):
         Name of the Verilog module.
     component
         What to place: the same object in every part of that name.
-    domains
-        Clock domains that the component uses.
 
     Raises
     ------
@@ -36,12 +40,9 @@ class Part(wiring.Component):
         Another component was placed under the same name.
     """
 
-    def __init__(
-        self, module: str, component: wiring.Component, *, domains: Sequence[str] = ("sync",)
-    ):
+    def __init__(self, module: str, component: wiring.Component):
         self.module = module
         self.component = component
-        self.domains = tuple(domains)
         super().__init__(dict(component.signature.members))
 
     def elaborate(self, platform: Any) -> Instance:
@@ -51,7 +52,7 @@ class Part(wiring.Component):
         ):
             raise ValueError(f"Part must be the component placed before, not {self.module!r} anew")
         ports: dict[str, Any] = {}
-        for domain in self.domains:
+        for domain in domains_of(self.component):
             prefix = "" if domain == "sync" else f"{domain}_"
             ports[f"i_{prefix}clk"] = ClockSignal(domain)
             ports[f"i_{prefix}rst"] = ResetSignal(domain)

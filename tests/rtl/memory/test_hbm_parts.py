@@ -53,7 +53,7 @@ class Ports(wiring.Component):
         m.d.comb += [ResetSignal("memory").eq(ResetSignal())]
         port = HBMPort(CONFIG)
         for number, memory in enumerate(self.memories):
-            part: Any = Part("hwroute_hbm_port", port, domains=("sync", "memory"))
+            part: Any = Part("hwroute_hbm_port", port)
             m.submodules[f"port_{number}"] = part
             m.submodules[f"memory_{number}"] = memory
             connect(m, part.axi, memory.axi)
