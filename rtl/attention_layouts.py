@@ -32,8 +32,8 @@ def source_count(config: Config) -> int:
     columns = ColumnShape.of(config).fp16_columns
     if sources > min(columns, 64):
         raise InputError(
-            f"kv.buffer_read_ports + kv.hbm_ports must be at most {min(columns, 64)}, the FP16xFP16 "
-            f"columns of an array of {config.array.columns}, not {sources}"
+            f"kv.buffer_read_ports + kv.hbm_ports must be at most {min(columns, 64)}, the "
+            f"FP16xFP16 columns of an array of {config.array.columns}, not {sources}"
         )
     return sources
 
