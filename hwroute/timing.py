@@ -302,6 +302,30 @@ KV_EXPONENT_CYCLES = 5
 """From a beat of exponents, at an HBM port, to the first of them; then one a cycle."""
 
 
+# KV unit: hwroute.rtl.kv_unit. One instruction after the other.
+
+KV_MAP_CYCLES = 3
+"""Of kv.map besides the reset of the directory."""
+KV_DEAL_CYCLES = 2 + ROW_LIST_CYCLES
+"""Of kv.deal besides its requests to the scheduler: one for each row of the tile, and where none is
+listed one that invalidates the buffer."""
+KV_ORDER_CYCLES = KV_DEAL_CYCLES + 2
+"""Of kv.order besides its request, and a cycle for each row of the plane; kv.prepare takes two
+less."""
+KV_TOKEN_CYCLES = 2
+"""Of a token that is written, besides its beats and the latency of the scratchpad."""
+
+
+def kv_write_cycles(tokens: int, beats: int, memory: int) -> int:
+    """Return the cycles of kv.write, `beats` of the core's side for each of its tokens.
+
+    `memory` is the latency of HBM, from the last beat of a request to its answer.
+    """
+    place = 4  # until the first token is with the writer
+    each = KV_TOKEN_CYCLES + SCRATCHPAD_READ_CYCLES + beats
+    return KV_DEAL_CYCLES + place + tokens * each + memory
+
+
 # Memory ports: hwroute.rtl.memory_reader, hwroute.rtl.memory_writer. One beat a cycle.
 
 BURST_CYCLES = 3

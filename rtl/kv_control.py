@@ -154,8 +154,9 @@ class KVControl(wiring.Component):
         fields, kv = fields_of(one.word, "kv.map"), self.config.kv
         most = kv.entry_beats * kv.beat_bits // (8 * BEAT_BYTES)
         whole = ~(fields.vector % LINE_HBM_BEATS).any()
-        room = fields.exponents * BEAT_BYTES >= fields.vector // LINE_HBM_BEATS
-        fits = (fields.mapping == TOKEN) & (fields.vector <= most) & whole & room
+        lines = fields.vector // LINE_HBM_BEATS
+        bytewise = fields.exponents == (lines + BEAT_BYTES - 1) // BEAT_BYTES
+        fits = (fields.mapping == TOKEN) & (fields.vector <= most) & whole & bytewise
         with m.State("MAP"):
             m.next = "RESET"
             with m.If(~fits):

@@ -23,13 +23,16 @@ WRITES = ("read_k", "read_v", "write_", "data_", "answer_")
 class KVUnit(wiring.Component):
     """Run the KV instructions (`hwroute.isa.memory`), one at a time, and bring entries.
 
-    ``kv.deal`` takes `hwroute.timing.KV_DEAL_CYCLES` besides what its requests to the scheduler
-    take, ``kv.write`` `hwroute.timing.kv_write_cycles`; ``kv.order`` ends when its last entry is
-    stored. An instruction that has begun may have done a part of its work when it fails. It fails
-    if the register ``rows`` is 0 or above the rows of a plane, if a layer or a token is beyond the
-    configuration, if nothing was mapped, if a vector is not that of ``kv.map``, if a token that is
-    written has no entry, or if a memory refuses something. Slots over all ports
-    (``mapping=interleaved``) are refused.
+    `hwroute.timing` has what instructions take: `KV_MAP_CYCLES`, `KV_DEAL_CYCLES` and
+    `KV_ORDER_CYCLES` besides their requests to the scheduler, and `kv_write_cycles`. ``kv.order``
+    ends when its last entry is stored, ``kv.write`` when the memory has answered.
+
+    An instruction fails if the register ``rows`` is 0 or above the rows of a plane, if a layer or a
+    token is beyond the configuration, if nothing was mapped, if a vector is not that of ``kv.map``,
+    if a token that is written has no entry, if one of layer 0 is to reuse another's, or if a memory
+    refuses something. ``kv.map`` fails where a vector is not whole lines or too long for an entry,
+    where exponents are not one byte for each line, and with ``mapping=interleaved``: slots over all
+    ports. What fails before it begins changes nothing; the rest may have done a part of its work.
 
     Parameters
     ----------

@@ -35,8 +35,9 @@ def token_layout(config: Config) -> data.StructLayout:
 class KVWriter(wiring.Component):
     """Write tokens one after the other, each as three requests to its port, a beat a cycle.
 
-    `hwroute.timing.KV_TOKEN_CYCLES` a token besides its beats; requests of several tokens may be
-    under way.
+    A token takes `hwroute.timing.KV_TOKEN_CYCLES` besides its beats and the latency of its first
+    line; the memory may be late with the answers of several. Beats may come before the requests for
+    them.
 
     Parameters
     ----------
@@ -82,28 +83,26 @@ class KVWriter(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         token, begin = Signal(token_layout(self.config)), Signal()
-        sending, sent, asked = Signal(), Signal(), Signal()
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.i.ready.eq(1), begin.eq(self.i.valid)]
-                m.d.sync += token.eq(self.i.payload)
-                with m.If(begin):
-                    m.next = "ASK"
-            with m.State("ASK"):
-                self._ask(m, token, asked)
-                with m.If(asked):
-                    m.next = "SEND"
-            with m.State("SEND"):
-                m.d.comb += sending.eq(1)
-                with m.If(sent):
-                    m.next = "IDLE"
+        asking, sending = Signal(), Signal()
+        asked, sent = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~asking & ~sending),
+            begin.eq(self.i.valid & self.i.ready),
+        ]
+        with m.If(asked):
+            m.d.sync += asking.eq(0)
+        with m.If(sent):
+            m.d.sync += sending.eq(0)
+        with m.If(begin):
+            m.d.sync += [token.eq(self.i.payload), asking.eq(1), sending.eq(1)]
+        self._ask(m, token, asking, asked)
         for name in ("k", "v"):
             self._read(m, name, begin)
         self._send(m, token, begin, sending, sent)
         self._hear(m, asked)
         return m
 
-    def _ask(self, m: Module, token: Any, asked: Signal) -> None:
+    def _ask(self, m: Module, token: Any, asking: Signal, asked: Signal) -> None:
         """Ask for room for K, V and the exponents."""
         part = Signal(range(PARTS))
         behind = token.first + self.vector
@@ -114,12 +113,12 @@ class KVWriter(wiring.Component):
             request = getattr(self, f"write_{port}")
             here = token.port == port
             m.d.comb += [
-                request.valid.eq(here),
+                request.valid.eq(asking & here),
                 request.payload.first.eq(firsts[part]),
                 request.payload.count.eq(counts[part]),
             ]
             with m.If(here):
-                m.d.comb += took.eq(request.ready)
+                m.d.comb += took.eq(request.valid & request.ready)
         m.d.comb += asked.eq(took & (part == PARTS - 1))
         with m.If(took):
             m.d.sync += part.eq(Mux(asked, 0, part + 1))

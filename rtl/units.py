@@ -14,6 +14,7 @@ from hwroute.rtl.fused_reduction import FusedReduction
 from hwroute.rtl.hbm_port import HBMPort
 from hwroute.rtl.kv_read_path import KVReadPath
 from hwroute.rtl.kv_scheduler import KVScheduler
+from hwroute.rtl.kv_unit import KVUnit
 from hwroute.rtl.machine import Machine
 from hwroute.rtl.matmul import MatmulControl
 from hwroute.rtl.memory_port import MemoryPort
@@ -50,6 +51,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
     "router": lambda config: RouterUnit(config.kv),
     "kv": lambda config: KVScheduler(config.kv),
     "kv-buffer": lambda config: KVReadPath(config.kv),
+    "kv-unit": KVUnit,
 }
 """What `hwroute verilog` emits; `hwroute sim` replays on those that compute."""
 

@@ -15,19 +15,21 @@ from amaranth.sim import Simulator
 from numpy.typing import NDArray
 
 from hwroute.config import PRESETS, Config
-from hwroute.isa.fields import Register
+from hwroute.isa.fields import LINE_ELEMENTS, Register
 from hwroute.isa.instruction import Instruction
 from hwroute.models.interpreter.kv import FIELD
 from hwroute.models.interpreter.kv import KVUnit as Interpreter
 from hwroute.models.interpreter.state import State
 from hwroute.rtl.attention_layouts import source_count
 from hwroute.rtl.kv_unit import KVUnit
+from hwroute.timing import ROW_LIST_CYCLES, SCRATCHPAD_READ_CYCLES
 
 DEMO = PRESETS["demo"]
 HUNG_CYCLES = 2000
 """So many are too many while something is to come."""
 QUIET_CYCLES = 40
 """After so many in which nothing is handed over, nothing will be."""
+SCRATCHPAD_LINES = DEMO.memory.scratchpad_bytes // (2 * LINE_ELEMENTS)
 PLANE = 1
 """The plane that the bench fills for each instruction."""
 
@@ -122,6 +124,7 @@ class Port:
         self.content, self.width = content, 2 if paired else 1
         self.asked: deque[tuple[int, int]] = deque()
         self.data: deque[Any] = deque()
+        self.faulty = False
 
     def read(self, first: int, count: int) -> Iterator[Any]:
         """Return the beats of a request."""
@@ -133,7 +136,7 @@ class Port:
             pair = np.zeros((self.width, 32), np.uint8)
             pair[: stop - at] = self.content[at : min(at + self.width, stop)]
             words = pair.reshape(-1).view("<u8").tolist()
-            yield {"data": words, "error": 0, "last": int(at + self.width >= stop)}
+            yield {"data": words, "error": int(self.faulty), "last": int(at + self.width >= stop)}
 
     def write(self) -> Iterator[Any]:
         """Write what has come as a whole, and return the answers."""
@@ -159,11 +162,11 @@ class Bench:
     An instruction waits for the end of the one before, kv.map and kv.order for sweeps too. One that
     fails is not run on the interpreter.
 
-    latency: of memories and row lists.
+    memory: latency of HBM in cycles.
     """
 
-    def __init__(self, config: Config, *, stall: float = 0.0, latency: int = 5, seed: int = 1):
-        self.config, self.latency = config, latency
+    def __init__(self, config: Config, *, stall: float = 0.0, memory: int = 5, seed: int = 1):
+        self.config, self.memory = config, memory
         self.random = Random(seed)
         self.unit = KVUnit(config)
         self.sources = range(source_count(config))
@@ -219,25 +222,26 @@ class Bench:
     def _idles(self) -> bool:
         return self.random.random() < self.stall
 
-    def _later(self, name: str, payload: Any) -> None:
-        self.givers[name].queue.append((self.cycle + self.latency, payload))
+    def _later(self, name: str, cycles: int, payload: Any) -> None:
+        self.givers[name].queue.append((self.cycle + cycles, payload))
 
     def _read_line(self, name: str, request: Any) -> None:
         beyond = request.line >= len(self.state.scratchpad)
         self._refused += beyond
         line = b"\0" if beyond else self.state.scratchpad[request.line].tobytes()
-        self._later(f"{name}.response", int.from_bytes(line, "little"))
+        self._later(f"{name}.response", SCRATCHPAD_READ_CYCLES, int.from_bytes(line, "little"))
 
     def _list_rows(self, request: Any) -> None:
         rows = self.state.selected(int(request.plane)).tolist()
         assert request.rows == self.state.row_count
         for row in rows or [0]:
             last = not rows or row == rows[-1]
-            self._later("rows", {"row": row, "last": int(last), "empty": int(not rows)})
+            listed = {"row": row, "last": int(last), "empty": int(not rows)}
+            self._later("rows", ROW_LIST_CYCLES, listed)
 
     def _read_hbm(self, number: int, request: Any) -> None:
         for beat in self.ports[number].read(int(request.first), int(request.count)):
-            self._later(f"beats_{number}", beat)
+            self._later(f"beats_{number}", self.memory, beat)
 
     def _ask_hbm(self, port: Port, request: Any) -> None:
         port.asked.append((int(request.first), int(request.count)))
@@ -284,8 +288,11 @@ class Bench:
         assert self.done[index] == (index, int(issue.fails)), issue
         if not issue.fails:
             self._run_golden(one)
-        if one.name in ("kv.map", "kv.order"):
+        if one.name == "kv.order":
             assert context.get(self.unit.entries) == len(self.golden.tokens)
+        elif one.name == "kv.map" and not issue.fails:
+            assert context.get(self.unit.entries) == 0
+            assert context.get(self.unit.vector_lines) == one["vector"] // 4
 
     def _run_golden(self, one: Instruction) -> None:
         if one.name == "kv.order":
@@ -368,14 +375,14 @@ class Bench:
 
     async def _tick(self, context: Any) -> bool:
         unit = self.unit
-        ends = (*self.givers.values(), *self.takers.values())
+        ends: list[Giver | Taker] = [*self.givers.values(), *self.takers.values()]
         for end in ends:
             end.drive(context, self.cycle)
         await context.delay(1e-9)
         moved = [end.look(context, self.cycle) for end in ends]
         for number, port in enumerate(self.ports):
             for answer in port.write():
-                self._later(f"answer_{number}", answer)
+                self._later(f"answer_{number}", self.memory, answer)
         refused = self._refused
         await context.tick()
         context.set(unit.memory_error, refused)
@@ -405,6 +412,67 @@ def _state(config: Config, rng: np.random.Generator) -> State:
     return state
 
 
+class Writer:
+    """Writes steps for vectors of some lines, one instruction after the other.
+
+    The registers and the plane are those set last; ``plane`` 0 is every row.
+    """
+
+    def __init__(self, lines: int, *, base: int = 11, seed: int = 1):
+        self.lines, self.base = lines, base
+        self.random = Random(seed)
+        self.steps: list[Issue | Sweep] = []
+        self.position, self.rows = 0, 1
+        self.listed: tuple[int, ...] = ()
+        self.plane = 0
+
+    def issue(self, name: str, *, fails: bool = False, **fields: int) -> None:
+        """Issue an instruction with the registers as they are."""
+        plane = {} if name == "kv.map" else {"plane": self.plane}
+        self.steps.append(
+            Issue(
+                one=Instruction(name, plane | fields),
+                position=self.position,
+                rows=self.rows,
+                listed=self.listed,
+                fails=fails,
+            )
+        )
+
+    def map(self, *, fails: bool = False, **fields: int) -> None:
+        slots = {"base": self.base, "vector": 4 * self.lines, "exponents": -(-self.lines // 32)}
+        self.issue("kv.map", fails=fails, **slots | fields)
+
+    def deal(self, layer: int, rule: int = 0) -> None:
+        self.issue("kv.deal", layer=layer, rule=rule)
+
+    def write(self, layer: int, *, fails: bool = False, **fields: int) -> None:
+        """Write K and V from anywhere in the scratchpad."""
+        room = SCRATCHPAD_LINES // (2 * max(1, self.rows))
+        places = {}
+        for name in ("k", "v"):
+            pitch = self.random.randint(0, room)
+            places[name] = self.random.randint(0, SCRATCHPAD_LINES // 2 - self.lines)
+            places[f"{name}_pitch"] = pitch
+        places |= {"lines": self.lines, "layer": layer}
+        self.issue("kv.write", fails=fails, **places | fields)
+
+    def order(self, layer: int, *, ahead: bool = False, every: bool = False) -> None:
+        self.issue("kv.order", layer=layer, ahead=int(ahead), entries=int(every))
+
+    def sweep(self, value: int, line: int = 0, lines: int | None = None) -> None:
+        count = self.lines - line if lines is None else lines
+        self.steps.append(Sweep(value=value, line=line, lines=count))
+
+    def sweeps(self) -> None:
+        """Sweep all K, then all V, each in one part or two."""
+        for value in (0, 1):
+            cut = self.random.randint(0, self.lines - 1)
+            if cut:
+                self.sweep(value, 0, cut)
+            self.sweep(value, cut)
+
+
 def config_of(**kv: int) -> Config:
     """Return the demo configuration with a small buffer, and other sizes of the KV memory."""
     small = {"buffer_tokens": 16, "max_tokens": 64, "max_layers": 4} | kv
@@ -414,4 +482,4 @@ def config_of(**kv: int) -> Config:
 @pytest.fixture
 def kv_unit() -> SimpleNamespace:
     """Return what tests of the KV unit are made of."""
-    return SimpleNamespace(Bench=Bench, Issue=Issue, Sweep=Sweep, config_of=config_of, plane=PLANE)
+    return SimpleNamespace(Bench=Bench, Writer=Writer, config_of=config_of, plane=PLANE)

@@ -5,41 +5,73 @@ from typing import Any
 
 import pytest
 
-from hwroute.isa.instruction import Instruction
-
 pytestmark = pytest.mark.usefixtures("memory_rams")
-BASE = 11
+
+REUSE, EVICT = 0, 1
+LAYERS = 4
 
 
-def mapped(kv_unit: Any, lines: int) -> Any:
-    """Return kv.map for vectors of `lines` lines."""
-    fields = {"base": BASE, "vector": 4 * lines, "exponents": -(-lines // 32)}
-    return kv_unit.Issue(one=Instruction("kv.map", fields))
+def prefill(writer: Any, plane: int, position: int, rows: int) -> None:
+    """Run a tile in which tokens skip layers after the first."""
+    writer.position, writer.rows = position, rows
+    for layer in range(LAYERS):
+        some = writer.random.random() < 0.8
+        chosen = [row for row in range(rows) if some and writer.random.random() < 0.6]
+        writer.listed = tuple(chosen if layer else range(rows))
+        writer.plane = plane if layer or writer.random.random() < 0.5 else 0
+        writer.deal(layer, writer.random.choice((REUSE, EVICT)))
+        writer.write(layer)
+        writer.order(layer, every=True)
+        if writer.listed:
+            writer.sweeps()
 
 
-def executed(kv_unit: Any, layer: int, lines: int, **issue: Any) -> list[Any]:
-    """Return kv.deal and kv.write of all rows of a tile."""
-    k, v = 40 + 3 * layer, 400 + 5 * layer
-    fields = {"k": k, "k_pitch": lines + 1, "v": v, "v_pitch": lines, "lines": lines}
-    return [
-        kv_unit.Issue(one=Instruction("kv.deal", {"layer": layer}), **issue),
-        kv_unit.Issue(one=Instruction("kv.write", {"layer": layer, **fields}), **issue),
-    ]
+def decode(writer: Any, plane: int, position: int) -> None:
+    """Run a token; it skips layers, keeps and evicts entries."""
+    writer.position, writer.rows, writer.plane = position, 1, plane
+    for layer in range(LAYERS):
+        runs = not layer or writer.random.random() < 0.7
+        writer.listed = (0,) if runs else ()
+        ahead = layer + 1 < LAYERS
+        if writer.random.random() < 0.5:
+            wrong = writer.random.random() < 0.2
+            writer.issue("kv.prepare", layer=layer, ahead=int(ahead != wrong))
+        writer.deal(layer, writer.random.choice((REUSE, REUSE, REUSE, EVICT)))
+        if writer.random.random() < 0.5:
+            writer.write(layer)
+            writer.order(layer, ahead=ahead)
+        else:
+            writer.order(layer, ahead=ahead)
+            writer.write(layer)
+        if runs:
+            writer.sweeps()
+            if writer.random.random() < 0.2:
+                writer.sweep(writer.random.randint(0, 1))
 
 
-def ordered(kv_unit: Any, layer: int, lines: int, ahead: bool, **issue: Any) -> list[Any]:
-    """Return kv.order of earlier tokens, and sweeps of all K and V."""
-    fields = {"layer": layer, "ahead": int(ahead)}
-    sweeps = [kv_unit.Sweep(value=value, line=0, lines=lines) for value in (0, 1)]
-    return [kv_unit.Issue(one=Instruction("kv.order", fields), **issue), *sweeps]
+PAIRS = {"beat_bits": 512, "entry_beats": 6}
+FOUR_BANKS = {"hbm_ports": 2, "buffer_read_ports": 4, "buffer_write_ports": 2}
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.3])
-def test_a_decode(kv_unit: Any, stall: float) -> None:
-    lines = 2
-    steps = [mapped(kv_unit, lines)]
-    for position in range(6):
-        for layer in range(2):
-            steps += executed(kv_unit, layer, lines, position=position)
-            steps += ordered(kv_unit, layer, lines, layer == 0, position=position)
-    kv_unit.Bench(kv_unit.config_of(), stall=stall).run(steps)
+@pytest.mark.parametrize(
+    ("sizes", "lines", "stall", "seed"),
+    [
+        pytest.param({}, 2, 0.0, 1, id="free"),
+        pytest.param(PAIRS, 3, 0.3, 3, id="pairs"),
+        pytest.param(FOUR_BANKS, 1, 0.2, 7, id="four-banks"),
+    ],
+)
+def test_a_prompt_and_a_generation(
+    kv_unit: Any, sizes: dict[str, int], lines: int, stall: float, seed: int
+) -> None:
+    """Two tiles, then tokens one by one; the next token is written while sweeps run."""
+    writer = kv_unit.Writer(lines, seed=seed)
+    writer.map()
+    prefill(writer, kv_unit.plane, 0, 4)
+    prefill(writer, kv_unit.plane, 4, 2)
+    for position in range(6, 10):
+        decode(writer, kv_unit.plane, position)
+    bench = kv_unit.Bench(kv_unit.config_of(**sizes), stall=stall, seed=seed)
+    bench.run(writer.steps)
+    assert bench.events[0] > 5, "the history buffer is used"
+    assert not bench.errors
