@@ -83,7 +83,7 @@ results: setup ## rewrite docs/results: quality, rounding, numerics, speeds, HBM
 	$(BIN)/python -m hwroute.models.bench --out docs/results
 	$(BIN)/python -m hwroute.sim.memory.study --out docs/results
 
-verilog: setup ## Verilog of every unit at demo size, in build/verilog
+verilog: setup ## Verilog of the machine at demo size and a Vivado project, in build/verilog
 	$(BIN)/hwroute verilog --output build/verilog --config demo
 
 clean: ## remove what runs and tests wrote; .venv stays

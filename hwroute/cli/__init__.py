@@ -37,7 +37,7 @@ COMMANDS = {
         "hwroute.cli.compare:compare", "Compare two traces record by record, bit by bit."
     ),
     "verilog": Entry(
-        "hwroute.cli.verilog:verilog", "Write the Verilog of the units, the same text every time."
+        "hwroute.cli.verilog:verilog", "Write the Verilog of the machine, the same text every time, and a Vivado project."
     ),
     "config": Entry("hwroute.cli.config:config", "List, show and check configurations."),
     "doctor": Entry("hwroute.cli.doctor:doctor", "Say what is installed and what is missing."),

@@ -1,4 +1,4 @@
-"""``hwroute verilog``: emit the units."""
+"""``hwroute verilog``: emit the machine, or units of it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hwroute.config import Config
 from hwroute.errors import InputError, nearest
 
 
-@click.command(epilog="Example: hwroute verilog -o build/verilog -c demo --unit router")
+@click.command(epilog="Example: hwroute verilog -o build/verilog -c u280")
 @click.option(
     "-o",
     "--output",
@@ -18,7 +18,14 @@ from hwroute.errors import InputError, nearest
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write.",
 )
-@click.option("--unit", "units", multiple=True, show_default="all", help="Unit; may be repeated.")
+@click.option(
+    "--unit",
+    "units",
+    multiple=True,
+    default=["machine"],
+    show_default=True,
+    help="Unit, or the whole machine; may be repeated.",
+)
 @click.option(
     "--device",
     default="u280",
@@ -30,7 +37,7 @@ from hwroute.errors import InputError, nearest
 def verilog(
     output: Path, units: tuple[str, ...], device: str, config: Config, as_json: bool
 ) -> None:
-    """Write the Verilog of the units, the same text every time, and a Vivado project of each."""
+    """Write the Verilog of the machine, the same text every time, and a Vivado project."""
     from hwroute.rtl.units import UNITS
     from hwroute.rtl.verilog_folder import Target, write
     from hwroute.sim.device import load_device
@@ -48,7 +55,7 @@ def verilog(
         clocks={"clk": board.core_mhz, "memory_clk": board.hbm.port_mhz},
     )
     with progress("emitting", 1) as advance:
-        emission = write(config, output, units or list(UNITS), target)
+        emission = write(config, output, units, target)
         advance(1)
     lines = [f"{name}: {count} modules" for name, count in emission.modules.items()]
     emit(
