@@ -155,8 +155,8 @@ class Array:
         )
         reference = np.repeat(reference, size, axis=0)
         words = np.concatenate([maximum[..., None], reference], axis=2).transpose(1, 0, 2)
-        places = state.words(one, "maximum", rows, heads * (1 + lines))
-        state.statistics[places] = words.reshape(len(rows), -1).astype(np.int32).view(np.uint32)
+        flat = words.reshape(len(rows), -1).astype(np.int32)
+        state.write_words(one, "maximum", rows, flat.view(np.uint32))
         return {"scores": bits.transpose(1, 0, 2), "visible": visible, "maximum": words}
 
     def _with_own(self, one: Instruction, name: str, entries: Bits16, kv_heads: Ints) -> Bits16:

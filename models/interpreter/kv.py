@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS
 from hwroute.isa.instruction import Instruction
 from hwroute.kv import ORDER_FIELDS
+from hwroute.models.interpreter.journal import Space
 from hwroute.models.interpreter.state import Ints, MachineError, State
 from hwroute.models.ops.column_base import blocks_of
 from hwroute.models.ops.kv import KVMemory
@@ -78,7 +79,12 @@ class KVUnit:
                 self.memory.evict(layer, token)
         if not own:
             self.memory.invalidate()
-        return {"slots": np.array(slots, np.int64).reshape(-1, 2)}
+        given = np.array(slots, np.int64).reshape(-1, 2)
+        if state.journal:
+            rows = np.array(sorted(own), np.int64)
+            places = np.stack([np.full(len(rows), layer), state.position + rows], axis=1)
+            state.journal.note(Space.SLOTS, "slots", rows, places, given)
+        return {"slots": given}
 
     def _check_tokens(self, one: Instruction, tokens: int) -> None:
         config = self.memory.config
@@ -141,6 +147,9 @@ class KVUnit:
         self._order = rounds_to_records(rounds)
         self.tokens = self._order[:, FIELD["token"]]
         self._entries = None
+        if self.state.journal:
+            entries = np.arange(len(self._order))
+            self.state.journal.note(Space.ORDER, "order", entries, entries, self._order)
         return {"order": self._order}
 
     def _data(self, one: Instruction) -> Bytes:

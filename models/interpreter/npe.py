@@ -2,16 +2,14 @@
 
 import numpy as np
 
-from hwroute.isa.fields import Register, lines_of
+from hwroute.isa.fields import lines_of
 from hwroute.isa.instruction import Instruction
-from hwroute.models.interpreter.state import Ints, State, lines_fp32
+from hwroute.models.interpreter.state import ROW_0, Ints, State, lines_fp32
 from hwroute.models.ops import vector
 from hwroute.models.ops.reduction import dot_products, sum_of_squares
 from hwroute.models.ops.router import decide
 from hwroute.models.tile import Values
 from hwroute.numerics import Bits16
-
-ROW_0 = np.zeros(1, np.int64)
 
 
 class NPE:
@@ -115,7 +113,7 @@ class NPE:
         if one["first"] or logits[index] > self._best:
             self._best, self._token = logits[index], one["base"] + index
         if one["last"]:
-            self.state.registers[Register.TOKEN] = self._token
+            self.state.write_token(self._token)
         return {"token": np.array([self._token], np.int64)}
 
 

@@ -12,6 +12,7 @@ from hwroute.memory_map import Content
 from hwroute.models.generate import Generation
 from hwroute.models.image import Image
 from hwroute.models.interpreter.array import Array
+from hwroute.models.interpreter.journal import Journal
 from hwroute.models.interpreter.kv import KVUnit
 from hwroute.models.interpreter.moves import DMA, read_ids, write_ids
 from hwroute.models.interpreter.npe import NPE, Router
@@ -38,6 +39,8 @@ class Interpreter:
         Of the memories, made for this Program.
     observer
         Told of every instruction that ran.
+    journal
+        Keeps what the instructions of the last run wrote.
 
     Members
     -------
@@ -54,7 +57,14 @@ class Interpreter:
         The image was made for another Program.
     """
 
-    def __init__(self, program: Program, image: Image, *, observer: Observer | None = None):
+    def __init__(
+        self,
+        program: Program,
+        image: Image,
+        *,
+        observer: Observer | None = None,
+        journal: Journal | None = None,
+    ):
         if image.program != program.hash:
             raise InputError(
                 f"image must be made for program {program.hash[:12]}, not {image.program[:12]}"
@@ -67,7 +77,7 @@ class Interpreter:
             one for one in program.memory.regions if one.content is Content.IDS
         ).address
         config = program.config
-        self.state = State(config, image, program.tile)
+        self.state = State(config, image, program.tile, journal)
         layers = [one["layer"] for one in program.instructions if "layer" in one.values]
         kinds = (1 + max(layers, default=-1), len(KINDS), config.kv.max_tokens)
         self.executed: NDArray[np.bool_] = np.ones(kinds, np.bool_)
@@ -102,6 +112,8 @@ class Interpreter:
         """Make the machine as the image has it."""
         for part in (self.state, self._kv, self._array):
             part.reset()
+        if self.state.journal:
+            self.state.journal.reset()
         self.executed = np.ones(self.executed.shape, np.bool_)
 
     def generate(
@@ -169,7 +181,7 @@ class Interpreter:
                 if one.unit is Unit.CONTROL:
                     index = self._control(index, one)
                     continue
-                written = self._perform(one)
+                written = self._journalled(index, one)
             except MachineError as error:
                 raise MachineError(f"instruction {index}: {error}") from error
             self._note(index, one, written)
@@ -177,6 +189,16 @@ class Interpreter:
                 puts += 1
                 progress(1)
             index += 1
+
+    def _journalled(self, index: int, one: Instruction) -> Values:
+        """Run an instruction of a unit with the journal open, if there is one."""
+        state = self.state
+        if state.journal is None:
+            return self._perform(one)
+        state.journal.begin(index, one, state.position, state.row_count)
+        written = self._perform(one)
+        state.journal.end()
+        return written
 
     def _perform(self, one: Instruction) -> Values:
         """Run an instruction of a unit; one whose plane holds no token does nothing."""

@@ -5,12 +5,15 @@ from numpy.typing import NDArray
 
 from hwroute.config import Config
 from hwroute.errors import InputError
-from hwroute.isa.fields import LINE_ELEMENTS, PLANES, Register
+from hwroute.isa.fields import BEAT_BYTES, LINE_ELEMENTS, PLANES, Register
 from hwroute.isa.instruction import Instruction
 from hwroute.models.image import Image
+from hwroute.models.interpreter.journal import Journal, Mask, Space
 from hwroute.numerics import Bits16, Floats32
 
 Ints = NDArray[np.int64]
+ROW_0 = np.zeros(1, np.int64)
+"""The only row of an operand that serves every token."""
 ALL_BITS = (1 << 32) - 1
 
 
@@ -54,6 +57,8 @@ class State:
         What HBM and DDR hold at the start; the memories are copies, and a reset restores them.
     tile
         Most tokens of a tile.
+    journal
+        Keeps what is written.
 
     Members
     -------
@@ -73,8 +78,9 @@ class State:
         Beats and DDR lines that the array keeps unpacked.
     """
 
-    def __init__(self, config: Config, image: Image, tile: int):
+    def __init__(self, config: Config, image: Image, tile: int, journal: Journal | None = None):
         self.config = config
+        self.journal = journal
         self.image = image
         lines = config.memory.scratchpad_bytes // (2 * LINE_ELEMENTS)
         self.scratchpad: Bits16 = np.zeros((lines, LINE_ELEMENTS), np.uint16)
@@ -109,17 +115,36 @@ class State:
         self.hbm[ports, beats] = data
         self._written_beats.append((ports, beats))
         self.weights.written(beats)
+        if self.journal:
+            places = np.stack([ports.reshape(-1), beats.reshape(-1)], axis=1)
+            rows = np.arange(len(ports))
+            bits = data.reshape(-1, BEAT_BYTES)
+            self.journal.note(Space.HBM, "slot", rows, places, bits)
 
     def write_lines(self, lines: Ints, data: Bits16) -> None:
         """Write lines [..., 64] of DDR."""
         self.ddr[lines] = data
         self._written_lines.append(lines)
         self.scales.written(lines)
+        if self.journal:
+            bits = data.reshape(-1, LINE_ELEMENTS)
+            rows = np.arange(len(lines))
+            self.journal.note(Space.DDR, "address", rows, lines.reshape(-1), bits)
 
     def write_id(self, line: int, word: int, value: int) -> None:
         """Write 32 bits of a line of DDR."""
         self.ddr.view(np.uint32)[line, word] = value
         self._written_lines.append(np.array([line]))
+        if self.journal:
+            mask = np.arange(LINE_ELEMENTS)[None] // 2 == word
+            places = np.array([line])
+            self.journal.note(Space.DDR, "ids", ROW_0, places, self.ddr[places], mask)
+
+    def write_token(self, value: int) -> None:
+        """Write the register `token`."""
+        self.registers[Register.TOKEN] = value
+        if self.journal:
+            self.journal.note(Space.TOKEN, "token", ROW_0, ROW_0, np.array([value]))
 
     @property
     def position(self) -> int:
@@ -157,6 +182,10 @@ class State:
         """Write the bits [rows] of a plane."""
         self.planes[plane, : len(bits)] = bits
         self._selected.clear()
+        if self.journal:
+            rows = np.arange(len(bits))
+            places = np.stack([np.full(len(bits), plane), rows], axis=1)
+            self.journal.note(Space.PLANES, "to", rows, places, bits)
 
     def _lines(
         self, one: Instruction, name: str, rows: Ints, lines: int, line: int
@@ -195,12 +224,28 @@ class State:
         places = self._lines(one, name, rows, lines, line)
         if width == lines * LINE_ELEMENTS and not offset:
             self.scratchpad[places] = values.reshape(-1, LINE_ELEMENTS)
+            self._note_lines(name, rows, places, None)
             return
         whole = np.zeros((len(rows), lines * LINE_ELEMENTS), np.uint16)
         if offset:
             whole[:, :offset] = self.scratchpad[places].reshape(len(rows), -1)[:, :offset]
         whole[:, offset:width] = values
         self.scratchpad[places] = whole.reshape(-1, LINE_ELEMENTS)
+        self._note_lines(name, rows, places, np.arange(lines * LINE_ELEMENTS) >= offset)
+
+    def _note_lines(self, name: str, rows: Ints, places: Ints | slice, of_row: Mask | None) -> None:
+        """Keep the lines of a write, and which elements of a row it was of, in the journal."""
+        if self.journal:
+            lines = np.arange(len(self.scratchpad))[places]
+            mask = None if of_row is None else np.tile(of_row, len(rows))
+            self.journal.note(
+                Space.SCRATCHPAD,
+                name,
+                rows,
+                lines,
+                self.scratchpad[places],
+                None if mask is None else mask.reshape(-1, LINE_ELEMENTS),
+            )
 
     def words(self, one: Instruction, name: str, rows: Ints, values: int = 1) -> Ints:
         """Return the statistics words [rows, values] of operand `name`."""
@@ -215,8 +260,16 @@ class State:
 
     def write_floats(self, one: Instruction, name: str, rows: Ints, values: Floats32) -> None:
         """Write FP32 statistics [rows, values]."""
+        self.write_words(one, name, rows, np.ascontiguousarray(values).view(np.uint32))
+
+    def write_words(
+        self, one: Instruction, name: str, rows: Ints, values: NDArray[np.uint32]
+    ) -> None:
+        """Write statistics [rows, values]."""
         places = self.words(one, name, rows, values.shape[1])
-        self.statistics[places] = np.ascontiguousarray(values).view(np.uint32)
+        self.statistics[places] = values
+        if self.journal:
+            self.journal.note(Space.STATISTICS, name, rows, places.reshape(-1), values.reshape(-1))
 
     def ddr_lines(self, one: Instruction, name: str, places: Ints) -> Ints:
         """Return `places`, lines in DDR that operand `name` leads to, if they are there."""
