@@ -1,0 +1,1 @@
+"""The whole machine in a simulator, and beside it the interpreter."""
