@@ -143,14 +143,18 @@ class GoldenWindows:
 
 
 def adjusted_policy(checkpoint: Checkpoint, *, routing: bool, kv: KVRule | None) -> RoutingPolicy:
-    """Return the checkpoint's policy, without routing, or with another KV rule.
+    """Return the checkpoint's policy as `with_rule` changes it."""
+    return with_rule(checkpoint.policy, routing=routing, kv=kv)
+
+
+def with_rule(policy: RoutingPolicy, *, routing: bool, kv: KVRule | None) -> RoutingPolicy:
+    """Return a policy without routing, or with another KV rule.
 
     Raises
     ------
     InputError
         The rule does not fit the policy.
     """
-    policy = checkpoint.policy
     if not routing:
         policy = replace(
             policy, attention=None, ffn=None, layer=None, kv=KVRule.DENSE, repeat_kv=None

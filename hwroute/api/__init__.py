@@ -1,9 +1,10 @@
-"""The Python API: load, import, compile, assemble, generate, evaluate, simulate, compare.
+"""The Python API: load, import, compile, assemble, generate, evaluate, simulate, compare, perf.
 
 The command line is a thin layer over these functions.
 """
 
 from hwroute.api.models import encode, import_model, load
+from hwroute.api.performance import perf
 from hwroute.api.programs import (
     assemble,
     compile_model,
@@ -27,5 +28,6 @@ __all__ = [
     "import_model",
     "load",
     "make_image",
+    "perf",
     "simulate",
 ]

@@ -42,11 +42,11 @@ def compile_model(
     InputError
         No such model, a policy that the overlay does not run, or a memory that is too small.
     """
-    shape, own, name = _shape_of(model)
+    shape, own, name = shape_and_policy(model)
     return compile_program(shape, policy or own, config, model=name, context=context)
 
 
-def _shape_of(model: str) -> tuple[ModelShape, RoutingPolicy, str]:
+def shape_and_policy(model: str) -> tuple[ModelShape, RoutingPolicy, str]:
     """Return shape, policy and name of a model, with or without weights."""
     if model in shape_names():
         return model_shape(model), named_policy(SHAPE_POLICY), model
@@ -74,7 +74,7 @@ def draw_scratchpad(
     """
     from hwroute.compiler.picture import save_scratchpad_picture
 
-    shape, own, _ = _shape_of(model)
+    shape, own, _ = shape_and_policy(model)
     lowered = lower(shape, policy or own, config, context=context)
     save_scratchpad_picture(lowered, shape.layers // 2, path)
 

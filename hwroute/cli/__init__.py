@@ -36,8 +36,13 @@ COMMANDS = {
     "compare": Entry(
         "hwroute.cli.compare:compare", "Compare two traces record by record, bit by bit."
     ),
+    "perf": Entry(
+        "hwroute.cli.perf:perf",
+        "Say how fast a model of any size would run on a board, and where the time goes.",
+    ),
     "verilog": Entry(
-        "hwroute.cli.verilog:verilog", "Write the Verilog of the machine, the same text every time, and a Vivado project."
+        "hwroute.cli.verilog:verilog",
+        "Write the Verilog of the machine, the same text every time, and a Vivado project.",
     ),
     "config": Entry("hwroute.cli.config:config", "List, show and check configurations."),
     "doctor": Entry("hwroute.cli.doctor:doctor", "Say what is installed and what is missing."),
