@@ -25,6 +25,20 @@ Observer = Callable[["Interpreter", int, Values], None]
 KINDS = ("attention", "ffn")
 
 
+def check_request(program: Program, prompt: Sequence[int], count: int) -> None:
+    """Raise InputError unless a Program can continue `prompt` by `count` tokens."""
+    context = program.memory.context
+    if not prompt or count < 1:
+        raise InputError(
+            f"prompt and tokens to generate must be at least 1, not {len(prompt)} and {count}"
+        )
+    if len(prompt) + count > context:
+        raise InputError(
+            f"prompt and generated tokens must fit the program's context of {context}, "
+            f"not {len(prompt)} + {count}"
+        )
+
+
 class Interpreter:
     """Run a Program.
 
@@ -144,16 +158,7 @@ class Interpreter:
         MachineError
             The machine stopped with an error.
         """
-        context = self.program.memory.context
-        if not prompt or count < 1:
-            raise InputError(
-                f"prompt and tokens to generate must be at least 1, not {len(prompt)} and {count}"
-            )
-        if len(prompt) + count > context:
-            raise InputError(
-                f"prompt and generated tokens must fit the program's context of {context}, "
-                f"not {len(prompt)} + {count}"
-            )
+        check_request(self.program, prompt, count)
         self._reset()
         registers = self.state.registers
         write_ids(self.state, self._ids, list(prompt))
