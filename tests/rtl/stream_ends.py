@@ -35,11 +35,23 @@ def value_of(shape: Any, payload: int) -> Any:
     return single(unpack(shape, raw[None]))
 
 
-class Source:
-    """Offers payloads to a stream, each from a cycle on, idling at random.
+class Bits:
+    """Sets bits that are not already so: the simulator settles after everything that is set.
 
-    Like `Sink`, it sets only what changes: the simulator settles after everything that is set.
+    Bits are zero at first, and nobody else sets them.
     """
+
+    def __init__(self) -> None:
+        self._values: dict[int, bool] = {}
+
+    def set(self, context: Any, bit: Any, value: bool) -> None:
+        if self._values.get(id(bit), False) != value:
+            self._values[id(bit)] = value
+            context.set(bit, value)
+
+
+class Source:
+    """Offers payloads to a stream, each from a cycle on, idling at random."""
 
     def __init__(self, port: Any, random: Random, stall: float):
         self.port, self.random, self.stall = port, random, stall
@@ -48,16 +60,14 @@ class Source:
         self.payloads: list[int] = []
         self.cycles: list[int] = []
         self.offers = False
-        self._valid = False
+        self._bits = Bits()
 
     def drive(self, context: Any, cycle: int) -> None:
         due = self.queue and self.queue[0][0] <= cycle
         if not self.offers and due and self.random.random() >= self.stall:
             self.offers = True
             context.set(self.payload, self.queue[0][1])
-        if self.offers != self._valid:
-            self._valid = self.offers
-            context.set(self.port.valid, self.offers)
+        self._bits.set(context, self.port.valid, self.offers)
 
     def look(self, context: Any, cycle: int) -> None:
         if self.offers and context.get(self.port.ready):
@@ -84,12 +94,11 @@ class Sink:
         self.cycles: list[int] = []
         self.ready = False
         self.waits: int | None = None
+        self._bits = Bits()
 
     def drive(self, context: Any, cycle: int) -> None:
-        ready = self.random.random() >= self.stall and self.may(cycle)
-        if ready != self.ready:
-            self.ready = ready
-            context.set(self.port.ready, ready)
+        self.ready = self.random.random() >= self.stall and self.may(cycle)
+        self._bits.set(context, self.port.ready, self.ready)
 
     def look(self, context: Any, cycle: int) -> None:
         if not context.get(self.port.valid):
