@@ -74,8 +74,8 @@ def write_steps(config: Config, arguments: dict[str, int], max_cycles: int, fold
 def read_registers(config: Config, folder: Path) -> dict[str, int]:
     """Return status and counters by name, and the control register as ``control``."""
     lines = (folder / REGISTERS).read_text(encoding="ascii").splitlines()
-    pairs = ([int(number, 16) for number in line.split()] for line in lines)
-    words = dict(pairs)
+    pairs = (line.split() for line in lines)
+    words = {int(offset, 16): int(value, 16) for offset, value in pairs}
     values = {
         one.name: words[one.offset] | words.get(one.offset + WORD, 0) << 32
         for one in csr_table(config)

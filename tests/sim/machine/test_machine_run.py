@@ -46,8 +46,8 @@ def prompt() -> list[int]:
 @pytest.fixture
 def run(made: tuple[Program, Image], prompt: list[int], tmp_path: Path) -> Run:
     def run(**options: Any) -> MachineRun:
-        asked = {"program": made[0], "image": made[1], "prompt": prompt, "generate": TOKENS}
-        return run_machine(**(asked | {"folder": tmp_path} | options))
+        asked: dict[str, Any] = {"prompt": prompt, "generate": TOKENS, "folder": tmp_path}
+        return run_machine(made[0], options.pop("image", made[1]), **(asked | options))
 
     return run
 
