@@ -162,11 +162,20 @@ class Bench:
     An instruction waits for the end of the one before, kv.map and kv.order for sweeps too. One that
     fails is not run on the interpreter.
 
-    memory: latency of HBM in cycles.
+    memory: latency of HBM in cycles. answers: those of writes come in cycles from a multiple of it
+    on, from all ports at once.
     """
 
-    def __init__(self, config: Config, *, stall: float = 0.0, memory: int = 5, seed: int = 1):
-        self.config, self.memory = config, memory
+    def __init__(
+        self,
+        config: Config,
+        *,
+        stall: float = 0.0,
+        memory: int = 5,
+        answers: int = 1,
+        seed: int = 1,
+    ):
+        self.config, self.memory, self.answers = config, memory, answers
         self.random = Random(seed)
         self.unit = KVUnit(config)
         self.sources = range(source_count(config))
@@ -382,7 +391,8 @@ class Bench:
         moved = [end.look(context, self.cycle) for end in ends]
         for number, port in enumerate(self.ports):
             for answer in port.write():
-                self._later(f"answer_{number}", self.memory, answer)
+                rest = -(self.cycle + self.memory) % self.answers
+                self._later(f"answer_{number}", self.memory + rest, answer)
         refused = self._refused
         await context.tick()
         context.set(unit.memory_error, refused)

@@ -151,6 +151,33 @@ def test_slots_beyond_the_memory(kv_unit: Any) -> None:
     kv_unit.Bench(config, stall=0.1).run(writer.steps)
 
 
+def test_a_sequence_of_shorter_vectors(kv_unit: Any) -> None:
+    """Bytes behind its exponents are 0, as those of the longer vectors before were not."""
+    writer = kv_unit.Writer(LINES)
+    for lines in (2, 1):
+        writer.lines = lines
+        writer.map()
+        writer.deal(0)
+        writer.write(0)
+        writer.order(0, every=True)
+        writer.sweeps()
+    kv_unit.Bench(kv_unit.config_of(), stall=0.1).run(writer.steps)
+
+
+def test_all_ports_answer_at_once(kv_unit: Any) -> None:
+    writer = kv_unit.Writer(1)
+    writer.map()
+    writer.rows = 6
+    writer.deal(0)
+    writer.write(0)
+    bench = kv_unit.Bench(kv_unit.config_of(), answers=512)
+    bench.run(writer.steps)
+    answers = [bench.givers[f"answer_{port}"].handed for port in range(4)]
+    assert [len(cycles) for cycles in answers] == [6, 6, 3, 3]
+    assert len({cycles[0] for cycles in answers}) == 1
+    assert bench.takers["done"].handed[-1] == answers[0][-1] + 1
+
+
 def test_errors_of_beats_that_sweeps_read_are_told(kv_unit: Any) -> None:
     writer = kv_unit.Writer(LINES)
     clean(writer)
