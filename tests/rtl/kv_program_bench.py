@@ -216,8 +216,7 @@ class Bench:
             self._bits.set(context, port.ready, not self._idles())
         self._bits.set(context, self.unit.memory_error, self.misses > 0)
         self.misses = 0
-        await context.delay(1e-9)
-        given = [context.get(port.valid & port.ready) for port, _ in self.gives]
+        given = [context.get(port.valid) and context.get(port.ready) for port, _ in self.gives]
         acts = []
         for number, (port, act) in enumerate(self.takes):
             valid = context.get(port.valid)

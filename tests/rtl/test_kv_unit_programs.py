@@ -9,6 +9,7 @@ import pytest
 from tests.rtl.kv_program_bench import EMPTY, LINES, PITCH, TILE, Bench, V, config_of, issued
 
 pytestmark = pytest.mark.usefixtures("memory_rams")
+PAIRS = {"beat_bits": 512, "entry_beats": 4}
 BOTH = ((0, 0, LINES), (1, 0, LINES))
 
 
@@ -68,9 +69,12 @@ def decode(bench: Bench, seed: int, steps: int) -> Any:
 @pytest.mark.parametrize(
     ("sizes", "stall", "steps"),
     [
-        pytest.param({}, 0.0, 3, id="free"),
+        pytest.param({}, 0.0, 2, id="free"),
         pytest.param({}, 0.4, 1, id="stalls"),
-        pytest.param({"beat_bits": 512, "entry_beats": 4}, 0.0, 2, id="pairs"),
+        pytest.param(PAIRS, 0.0, 1, id="pairs"),
+        pytest.param({}, 0.0, 3, id="free-longer", marks=pytest.mark.slow),
+        pytest.param({}, 0.4, 3, id="stalls-longer", marks=pytest.mark.slow),
+        pytest.param(PAIRS, 0.3, 3, id="pairs-longer", marks=pytest.mark.slow),
     ],
 )
 def test_a_generation_is_the_interpreters(sizes: dict[str, int], stall: float, steps: int) -> None:
