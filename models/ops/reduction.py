@@ -24,9 +24,10 @@ from hwroute.numerics import (
 ALIGNED_POINT = FP16_BIAS + FP16_MAGNITUDE_BITS - 1
 """An aligned integer a at block exponent e is a * 2**(e - ALIGNED_POINT)."""
 
-
 PROBABILITY_POINT = 24
 """Every FP16 is a multiple of 2**-24."""
+NO_MAXIMUM = -(1 << 16)
+"""Maximum where no score is valid: below every score, and what `hwroute.rtl.softmax` gives."""
 
 
 def sum_of_squares(x: Bits16) -> Floats32:
@@ -63,12 +64,12 @@ def accumulate(blocks: Floats32) -> Floats32:
 
 
 def ceiling_of_maximum(scores: Bits16, valid: NDArray[np.bool_]) -> Ints:
-    """Return the largest valid score [...] rounded up to an integer.
+    """Return the largest valid score [...] rounded up to an integer; without one `NO_MAXIMUM`.
 
-    scores: FP16 [..., n]; valid: bool, broadcast, at least one a row.
+    scores: FP16 [..., n]; valid: bool, broadcast.
     """
     ceiling = np.ceil(fp16_to_float64(scores)).astype(np.int64)
-    largest: Ints = np.where(valid, ceiling, -(1 << 20)).max(axis=-1)
+    largest: Ints = np.where(valid, ceiling, NO_MAXIMUM).max(axis=-1)
     return largest
 
 

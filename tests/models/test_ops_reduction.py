@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwroute.models.ops.reduction import (
+    NO_MAXIMUM,
     accumulate,
     ceiling_of_maximum,
     dot_products,
@@ -123,6 +124,13 @@ def test_masked_scores_do_not_reach_the_maximum() -> None:
     assert ceiling_of_maximum(np.full((1, 1), LARGEST | 0x8000, np.uint16), True).tolist() == [
         -65504
     ]
+
+
+def test_where_no_score_is_valid_the_maximum_is_below_every_score() -> None:
+    scores = np.array([[LARGEST, ONE], [LARGEST | 0x8000, ONE]], np.uint16)
+    valid = np.array([[False, False], [True, False]])
+    assert ceiling_of_maximum(scores, valid).tolist() == [NO_MAXIMUM, -65504]
+    assert np.ceil(fp16_to_float64(FINITE)).min() > NO_MAXIMUM
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)

@@ -11,6 +11,7 @@ from hwroute import timing
 from hwroute.column_format import LANES
 from hwroute.errors import HwrouteError
 from hwroute.functions import EXP2, RECIPROCAL, RSQRT
+from hwroute.models.ops import reduction as golden
 from hwroute.rtl.accumulation import RowAccumulator
 from hwroute.rtl.emit import emit
 from hwroute.rtl.exp2 import Exp2Negative
@@ -103,6 +104,10 @@ def test_rows_without_a_valid_lane_are_defined(rows: Any, tmp_path: Path) -> Non
         0,
         -(1 << 16) % (1 << 32),
     ]
+
+
+def test_units_and_operators_agree_on_what_is_no_maximum() -> None:
+    assert golden.NO_MAXIMUM == NO_MAXIMUM
 
 
 @pytest.mark.cpp
