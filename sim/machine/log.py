@@ -117,4 +117,4 @@ def _event(line: str) -> Event:
 def field(layout: data.StructLayout, payload: int, name: str) -> int:
     """Return a field of a payload as an unsigned number."""
     one = layout[name]
-    return payload >> one.offset & ((1 << one.width) - 1)
+    return payload >> int(one.offset) & ((1 << int(one.width)) - 1)
