@@ -35,7 +35,9 @@ def add_random(unit: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("count", "stall"), [(23, 0.0), (12, 0.35)])
+@pytest.mark.parametrize(
+    ("count", "stall"), [(12, 0.35), pytest.param(23, 0.0, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("array", ARRAYS)
 def test_instructions_are_those_of_the_interpreter(
     bench: Any, config_of: Any, array: dict[str, int], count: int, stall: float
@@ -47,7 +49,9 @@ def test_instructions_are_those_of_the_interpreter(
     unit.run()
 
 
-@pytest.mark.parametrize("count", [63, 64, 65, 70])
+@pytest.mark.parametrize(
+    "count", [63, 64, *(pytest.param(count, marks=pytest.mark.slow) for count in (65, 70))]
+)
 def test_scores_straddle_lines(bench: Any, config_of: Any, count: int) -> None:
     """Decode with heads of two lines: zeros behind the last entry, the own one included."""
     unit = bench(config_of(), seed=4, tokens=np.arange(count), position=count)
@@ -101,7 +105,7 @@ def test_own_entry_alone(bench: Any, config_of: Any) -> None:
     unit.run()
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.3])
+@pytest.mark.parametrize("stall", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_errors_end_the_instruction(bench: Any, config_of: Any, stall: float) -> None:
     """What leads beyond a memory or a vector writes nothing; the next instruction is right."""
     unit = bench(config_of(), seed=10, tokens=np.arange(9), stall=stall)

@@ -44,7 +44,9 @@ def add_random(unit: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(("count", "stall"), [(23, 0.0), (12, 0.35)])
+@pytest.mark.parametrize(
+    ("count", "stall"), [(12, 0.35), pytest.param(23, 0.0, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("array", ARRAYS)
 def test_instructions_are_those_of_the_interpreter(
     bench: Any, config_of: Any, array: dict[str, int], count: int, stall: float
