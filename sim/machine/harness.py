@@ -37,8 +37,7 @@ HOST_BITS = {
 HEAD = f"""\
 `timescale 1ns / 1ns
 module {TOP};
-    // Half periods of the machine and of HBM; both begin with an edge at the same time.
-    integer half, memory_half, latency, stall, seed, log;
+    integer half, memory_half, phase, memory_phase, latency, stall, seed, log;
     string folder;
     reg clk = 1'b0, memory_clk = 1'b0;
     reg [63:0] cycle = 0;
@@ -52,24 +51,34 @@ module {TOP};
         if (!$value$plusargs("seed=%d", seed)) seed = 1;
         log = 0;
         if ($test$plusargs("log")) log = $fopen({{folder, "/{LOG}"}}, "w");
-        fork
-            forever #(half) clk = !clk;
-            forever #(memory_half) memory_clk = !memory_clk;
-        join
+        phase = 0;
+        memory_phase = 0;
+    end
+    // A delay that is no constant might be 0: Verilator then evaluates every register twice.
+    always begin
+        #1;
+        phase++;
+        memory_phase++;
+        if (phase == half) begin
+            clk = !clk;
+            phase = 0;
+        end
+        if (memory_phase == memory_half) begin
+            memory_clk = !memory_clk;
+            memory_phase = 0;
+        end
     end
     always @(posedge clk) cycle <= cycle + 1;
 """
 WINDOW = f"""\
-    reg [63:0] first, last;
-    initial if ($value$plusargs("first=%d", first) && $value$plusargs("last=%d", last)) begin
+    reg [63:0] first;
+    initial if ($value$plusargs("first=%d", first)) begin
         while (cycle < first) @(posedge clk);
         $dumpfile({{folder, "/{WAVES}"}});
         $dumpvars(0, {TOP});
-        while (cycle <= last) @(posedge clk);
-        $dumpoff;
     end
 """
-"""Waves of the cycles from ``+first`` to ``+last``."""
+"""Waves from the cycle ``+first`` on: Verilator cannot end them before the simulation."""
 
 
 def memories(config: Config) -> dict[str, tuple[AxiPort, int]]:
@@ -88,7 +97,7 @@ def harness(config: Config, *, waves: bool = False) -> str:
     config
         Of the machine.
     waves
-        Able to write waves of a window of cycles.
+        Able to write waves.
     """
     ports = [".clk(clk)", ".rst(rst)", ".memory_clk(memory_clk)", ".memory_rst(memory_rst)"]
     lines = [HEAD]

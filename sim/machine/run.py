@@ -26,6 +26,7 @@ from hwroute.sim.machine.host import (
     read_registers,
     write_steps,
 )
+from hwroute.sim.machine_faults import load_faults
 
 STALLS = 256
 """What the chance of a stall is counted in."""
@@ -93,6 +94,7 @@ def run_machine(
     log: bool = True,
     waves: range | None = None,
     builds: Path | None = None,
+    fault: int | None = None,
 ) -> MachineRun:
     """Write the memories, run the machine, read the memories.
 
@@ -119,9 +121,12 @@ def run_machine(
     log
         Write the log of `hwroute.sim.machine.log`.
     waves
-        Cycles of the log of which to write waves.
+        Cycles of the log of which to write waves. The run ends soon after them.
     builds
         Where builds are kept; by default `hwroute.paths.build_dir`.
+    fault
+        Run a build that has all of `hwroute.sim.machine_faults.load_faults`, with this one of them,
+        from 1, or 0 for none; None for the machine as it is.
 
     Raises
     ------
@@ -140,11 +145,15 @@ def run_machine(
             f"{stall!r}, {latency!r}, {half_periods!r} and {max_cycles!r}"
         )
     executable = build_machine(
-        program.config, folder=builds or build_dir() / "machine", waves=waves is not None
+        program.config,
+        folder=builds or build_dir() / "machine",
+        waves=waves is not None,
+        faults=() if fault is None else load_faults(),
     )
     prepare(program, image, prompt, folder)
     arguments = arguments_of(program, len(prompt), generate, stop, timeout)
-    write_steps(program.config, arguments, max_cycles, folder)
+    limit = max_cycles if waves is None else min(max_cycles, waves.stop)
+    write_steps(program.config, arguments, limit, folder)
     half, memory_half = half_periods
     settings = {
         "stall": threshold,
@@ -154,7 +163,7 @@ def run_machine(
         "memory_half": memory_half,
     }
     if waves is not None:
-        settings |= {"first": waves[0], "last": waves[-1]}
+        settings["first"] = waves.start
     _simulate(executable, settings, seed, log, folder)
     return _collect(program, len(prompt), generate, stop, folder)
 
