@@ -49,8 +49,9 @@ $(STAMP): pyproject.toml constraints.txt setup.py
 	  --build-constraint constraints.txt --editable . --group dev
 	@touch $@
 
-sim: setup ## generate text, replay its operations on the RTL in Verilator, compare every bit
-	$(BIN)/hwroute sim --prompt "First Citizen:" -n 16
+sim: setup ## generate text on the RTL in Verilator, for both K/V rules, compare every write
+	$(BIN)/hwroute generate --on rtl --prompt "First Citizen:" -n 16
+	$(BIN)/hwroute generate --on rtl --kv dense --prompt "First Citizen:" -n 16
 
 test: lint ## lint, then every test but the slow ones
 	$(BIN)/pytest $(PARALLEL) -m "not slow"

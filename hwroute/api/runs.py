@@ -1,5 +1,7 @@
 """Runs of a model: generate, evaluate, simulate, compare traces."""
 
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,22 +18,25 @@ from hwroute.compare import Comparison
 from hwroute.compare import compare as compare_traces
 from hwroute.compiler import compile_program
 from hwroute.config import PRESETS, Config
-from hwroute.errors import InputError
+from hwroute.errors import CheckFailedError, InputError
 from hwroute.models.evaluate import Evaluation
 from hwroute.models.evaluate import evaluate as evaluate_windows
 from hwroute.models.generate import GoldenWindows, adjusted_policy
 from hwroute.models.golden import Golden
-from hwroute.models.image import build_image
+from hwroute.models.image import Image, build_image
 from hwroute.models.interpreter import Interpreter, ProgramTracer
 from hwroute.models.prompt import check_prompt
 from hwroute.models.reference import Reference
+from hwroute.paths import build_dir
 from hwroute.policy_terms import KVRule
+from hwroute.program import Program
 from hwroute.trace import Trace
 
 if TYPE_CHECKING:
+    from hwroute.sim.machine.check import Checked
     from hwroute.sim.simulate import Job, Simulation
 
-Executor = Literal["reference", "golden"]
+Executor = Literal["reference", "golden", "rtl"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class Generated:
         Wall time of the generation.
     trace
         Every retired operation, where it was asked for.
+    machine
+        What the simulated machine did, where it generated.
     """
 
     prompt_ids: list[int]
@@ -61,6 +68,7 @@ class Generated:
     overflowed: list[str]
     seconds: float
     trace: Trace | None
+    machine: "Checked | None" = None
 
 
 def generate(
@@ -86,7 +94,8 @@ def generate(
     count
         Tokens to generate.
     on
-        "golden": every bit as the machine. "reference": floating point, unquantised.
+        "golden": every bit as the machine. "reference": floating point, unquantised. "rtl": the
+        machine itself in Verilator, every write compared with "golden".
     config
         The overlay that a Program is compiled for.
     routing
@@ -102,13 +111,24 @@ def generate(
     ------
     InputError
         The prompt does not fit the model, or the policy or KV rule the executor.
+    CheckFailedError
+        The RTL differs from the golden model.
+    ToolMissingError
+        There is no Verilator or no compiler ("rtl").
     """
     ids = encode(model, prompt) if isinstance(prompt, str) else list(prompt)
     check_prompt(model.shape, ids, count)
     policy = adjusted_policy(model, routing=routing, kv=kv)
     start = time.perf_counter()
-    tracer, overflowed = None, []
-    if on == "reference":
+    tracer, overflowed, machine = None, [], None
+    if trace and on == "rtl":
+        raise InputError("a trace must be asked from the golden model, not rtl")
+    if on == "rtl":
+        program = compile_program(model.shape, policy, config, model=model.name)
+        machine = _run_machine(program, build_image(program, model), ids, count)
+        tokens, executed = machine.run.token_ids, machine.generation.executed
+        overflowed = machine.overflowed
+    elif on == "reference":
         if trace:
             raise InputError("a trace must be asked from the golden model, not the reference")
         reference = Reference(model, routing=routing, kv=kv)
@@ -128,7 +148,23 @@ def generate(
         overflowed=overflowed,
         seconds=time.perf_counter() - start,
         trace=tracer.trace if tracer else None,
+        machine=machine,
     )
+
+
+def _run_machine(program: Program, image: Image, ids: list[int], count: int) -> "Checked":
+    """Generate on the simulated machine; its files stay only where something differs."""
+    from hwroute.sim.machine.check import check_machine
+
+    builds = build_dir() / "machine"
+    builds.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=builds))
+    checked = check_machine(program, image, ids, count, folder=folder, builds=builds)
+    if not checked.match:
+        waves = f"; waves in {checked.waves}" if checked.waves else ""
+        raise CheckFailedError(f"RTL differs from golden: {checked.difference}{waves}")
+    shutil.rmtree(folder)
+    return checked
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """``hwroute generate``: continue a prompt."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,12 +18,15 @@ from hwroute.cli.options import (
 from hwroute.cli.output import emit, progress
 from hwroute.config import Config
 
+if TYPE_CHECKING:
+    from hwroute.sim.machine.check import Checked
+
 
 @click.command(epilog="Example: hwroute generate -p 'First Citizen:' -n 64 --skips")
 @model_option
 @prompt_options
 @click.option("-n", "--tokens", default=64, help="Tokens to generate.")
-@on_option("golden")
+@on_option("golden", rtl=True)
 @routing_options
 @click.option("--skips", is_flag=True, help="Draw which token executed which sub-layer.")
 @click.option(
@@ -80,6 +83,8 @@ def generate(
         f"[{len(result.token_ids)} tokens in {result.seconds:.2f} s on {on}; skipped "
         f"{rates['attention']:.1%} of attention and {rates['ffn']:.1%} of FFN sub-layers]"
     )
+    if result.machine:
+        lines.append(_machine_line(result.machine))
     lines += [f"[saturated at 65504: {name}]" for name in result.overflowed]
     if skips or skip_picture:
         processed = [*result.prompt_ids, *result.token_ids][: result.executed.shape[2]]
@@ -96,12 +101,37 @@ def generate(
             "skip": rates,
             "overflowed": result.overflowed,
             "seconds": result.seconds,
+            "machine": _machine_fields(result.machine) if result.machine else None,
         },
         "\n".join(lines),
         as_json=as_json,
         config=config,
         model_hash=checkpoint.hash,
     )
+
+
+def _machine_line(machine: "Checked") -> str:
+    """Return what a person reads of a run on RTL."""
+    cycles, events = machine.run.cycles, machine.lockstep.events
+    return (
+        f"[RTL: {cycles:,} cycles; {machine.lockstep.instructions:,} instructions, {events:,} "
+        f"writes, issues and ends compared with golden, and all memories: 0 mismatches; "
+        f"build {machine.build_seconds:.1f} s, run {machine.run_seconds:.1f} s]"
+    )
+
+
+def _machine_fields(machine: "Checked") -> dict[str, Any]:
+    """Return the same as JSON has it."""
+    return {
+        "match": machine.match,
+        "instructions": machine.lockstep.instructions,
+        "events": machine.lockstep.events,
+        "cycles": machine.run.cycles,
+        "counters": machine.run.counters,
+        "golden_seconds": machine.golden_seconds,
+        "build_seconds": machine.build_seconds,
+        "run_seconds": machine.run_seconds,
+    }
 
 
 def _columns(tokenizer: Tokenizer | None, ids: list[int]) -> list[str]:

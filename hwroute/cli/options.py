@@ -77,13 +77,17 @@ def check_prompt(prompt: str | None, prompt_ids: tuple[int, ...] | None) -> None
         raise InputError(f"the prompt must be given by --prompt or --prompt-ids, not by {given}")
 
 
-def on_option(default: str) -> Callable[[Function], Function]:
-    """Return what adds ``--on``; the command receives ``"reference"`` or ``"golden"`` as `on`."""
+def on_option(default: str, *, rtl: bool = False) -> Callable[[Function], Function]:
+    """Return what adds ``--on``; the command receives ``"reference"``, ... as `on`.
+
+    rtl: the machine itself can be asked, too.
+    """
+    machine = ", or the machine itself in Verilator" if rtl else ""
     return click.option(
         "--on",
-        type=click.Choice(["reference", "golden"]),
+        type=click.Choice(["reference", "golden", *(["rtl"] if rtl else [])]),
         default=default,
-        help="Floating point, or every bit as the machine.",
+        help=f"Floating point, or every bit as the machine{machine}.",
     )
 
 
