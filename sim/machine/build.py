@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hwroute.rtl.emit import emit, library_files, simulation_files
 from hwroute.rtl.machine import Machine
 from hwroute.sim.emission import SOURCES, TOOLS
 from hwroute.sim.machine.harness import MACHINE, TOP, harness
+from hwroute.sim.machine_faults import MachineFault, plant
 from hwroute.sim.toolchain import find_verilator, require_compiler
 
 MODELS = Path(__file__).parent.parent / "verilog"
@@ -54,7 +56,13 @@ def emitted_machine(config: Config, folder: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def build_machine(config: Config, *, folder: Path, waves: bool = False) -> Path:
+def build_machine(
+    config: Config,
+    *,
+    folder: Path,
+    waves: bool = False,
+    faults: Sequence[MachineFault] = (),
+) -> Path:
     """Return the executable of the machine in its harness; compiling takes minutes.
 
     Parameters
@@ -65,6 +73,8 @@ def build_machine(config: Config, *, folder: Path, waves: bool = False) -> Path:
         Where emitted text and builds are kept.
     waves
         Build it able to write waves.
+    faults
+        Plant these in the text: `hwroute.sim.machine_faults.plant`.
 
     Raises
     ------
@@ -73,8 +83,9 @@ def build_machine(config: Config, *, folder: Path, waves: bool = False) -> Path:
     HwrouteError
         Verilator or the compiler refused the design: our bug.
     """
+    machine = emitted_machine(config, folder / "emitted")
     sources = {
-        "machine.sv": emitted_machine(config, folder / "emitted"),
+        "machine.sv": plant(machine, faults) if faults else machine,
         "harness.sv": harness(config, waves=waves),
     }
     models = (MODELS / f"hwroute_{name}.v" for name in ("axi_memory", "host"))

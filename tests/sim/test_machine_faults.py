@@ -3,18 +3,28 @@
 import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth.lib import wiring
 
+from hwroute import api
+from hwroute.compiler import compile_program
 from hwroute.config import PRESETS
 from hwroute.errors import HwrouteError
+from hwroute.models.generate import adjusted_policy
+from hwroute.models.image import build_image
+from hwroute.models.interpreter import Interpreter, Journal
 from hwroute.rtl.controller import Controller
 from hwroute.rtl.dma import DMA
 from hwroute.rtl.emit import emit
 from hwroute.rtl.kv_unit import KVUnit
 from hwroute.rtl.statistics_memory import StatisticsMemory
 from hwroute.rtl.tile_router import TileRouter
+from hwroute.sim.machine.lockstep import follow
+from hwroute.sim.machine.log import read_log
+from hwroute.sim.machine.run import run_machine
 from hwroute.sim.machine_faults import KINDS, READ_SELECT, SELECT, MachineFault, load_faults, plant
 
 FAULTS = load_faults()
@@ -123,3 +133,58 @@ def test_faults_of_a_unit_have_their_places_in_its_verilog(unit: str) -> None:
         str(number) for number in range(1, len(faults) + 1)
     ]
     assert without_faults(text) == verilog
+
+
+class Detector:
+    """A short run of `tiny` with a fault, compared with the interpreter."""
+
+    def __init__(self, folder: Path):
+        tiny = api.load("tiny")
+        policy = adjusted_policy(tiny, routing=True, kv=None)
+        program = compile_program(tiny.shape, policy, CONFIG, model=tiny.name)
+        self.prompt = list(api.encode(tiny, "First "))
+        self.folder = folder
+        self.golden = Interpreter(program, build_image(program, tiny), journal=Journal())
+        self.expected = self.golden.generate(self.prompt, 2).token_ids
+
+    def found_by(self, fault: int) -> str:
+        """Return what shows the fault first, "" if nothing does."""
+        golden = self.golden
+        try:
+            got = run_machine(
+                golden.program,
+                golden.image,
+                self.prompt,
+                2,
+                folder=self.folder,
+                max_cycles=90_000,
+                timeout=20_000,
+                fault=fault,
+            )
+        except HwrouteError:
+            return "assertion"
+        if not got.finished:
+            return "watchdog"
+        if not got.ok:
+            return f"error {got.error.name}"
+        if got.token_ids != self.expected:
+            return "token ids"
+        for mine, theirs in (
+            (got.ddr.reshape(1, -1), golden.state.ddr.view(np.uint8).reshape(1, -1)),
+            (got.hbm.reshape(len(got.hbm), -1), golden.state.hbm.reshape(len(got.hbm), -1)),
+        ):
+            if not np.array_equal(mine[:, : theirs.shape[1]], theirs):
+                return "memories"
+        assert golden.state.journal
+        assert got.log
+        divergence = follow(golden.program, golden.state.journal, read_log(got.log)).divergence
+        return "" if divergence is None else f"lock-step: {divergence}"
+
+
+@pytest.mark.cpp
+@pytest.mark.slow
+def test_a_short_run_shows_each_fault_and_nothing_without_one(tmp_path: Path) -> None:
+    detector = Detector(tmp_path)
+    assert detector.found_by(0) == ""
+    found = {fault.name: detector.found_by(n) for n, fault in enumerate(FAULTS, 1)}
+    assert [name for name, how in found.items() if not how] == []
