@@ -162,6 +162,8 @@ def run_machine(
         "half": half,
         "memory_half": memory_half,
     }
+    if fault is not None:
+        settings["fault"] = fault
     if waves is not None:
         settings["first"] = waves.start
     _simulate(executable, settings, seed, log, folder)
