@@ -361,7 +361,7 @@ DMA_LOAD_CYCLES = 13
 DMA_STORE_CYCLES = 10
 """Of a store besides its lines and the latencies of scratchpad and DDR."""
 DMA_LIST_CYCLES = 1 + ROW_LIST_CYCLES
-"""What an instruction takes longer that is for each row of a plane."""
+"""What an instruction takes longer that is for each row, or has a plane."""
 
 
 def dma_load_cycles(lines: int, ddr: int, *, per_row: bool) -> int:

@@ -20,6 +20,7 @@ class DMARows(wiring.Component):
     A gather takes `hwroute.timing.DMA_GATHER_ROW_CYCLES` a row, and waits besides whenever a row's
     id is in another line than that of the row before. An instruction that turns the direction of
     data around waits until those before it are done, so no memory is read before it is written.
+    With a plane that holds no row an instruction does nothing.
 
     Parameters
     ----------
@@ -67,6 +68,7 @@ class DMARows(wiring.Component):
         row = Signal(ROW_TO_MOVE)
         # Whether it needs the line of its id instead; whether the line read last is still right.
         asking, known = Signal(), Signal()
+        per_row = gather | (~put & fields_of(one.word, "load").per_row)
         m.d.comb += asking.eq(put)
         self._describe(m, one, row, place, asking)
         with m.FSM():
@@ -78,18 +80,26 @@ class DMARows(wiring.Component):
             with m.State("START"):
                 m.d.sync += [row.end.eq(1), row.bare.eq(0), row.row.eq(0)]
                 m.d.sync += [place.eq(one.position), row.times.eq(one.value)]
-                per_row = gather | (~put & fields_of(one.word, "load").per_row)
-                outside = ~put & ((one.rows == 0) | (one.rows > self.tile))
+                planned = fields_of(one.word, "load").plane.any()
+                outside = (~put | planned) & ((one.rows == 0) | (one.rows > self.tile))
                 # An instruction before, or the host, may have written ids.
                 m.d.sync += [row.bad.eq(outside), known.eq(0)]
                 with m.If(self._may_start(m, put, store)):
                     m.next = "SEND"
-                    with m.If(per_row & ~outside):
+                    with m.If((per_row | planned) & ~outside):
                         m.next = "ASK"
             with m.State("ASK"):
                 m.d.comb += self.rows.request.valid.eq(1)
                 with m.If(self.rows.request.ready):
-                    m.next = "LIST"
+                    m.next = "COUNT"
+                    with m.If(per_row):
+                        m.next = "LIST"
+            with m.State("COUNT"):
+                # One row for all: it moves if there is any.
+                m.d.comb += self.rows.rows.ready.eq(1)
+                m.d.sync += row.bare.eq(self.rows.rows.payload.empty)
+                with m.If(self.rows.rows.valid & self.rows.rows.payload.last):
+                    m.next = "SEND"
             with m.State("LIST"):
                 listed = self.rows.rows.payload
                 m.d.comb += self.rows.rows.ready.eq(1)

@@ -106,8 +106,11 @@ class Golden:
         registers = self.state.registers
         registers[Register.POSITION], registers[Register.ROWS] = issue.position, issue.rows
         registers[Register.T0] = issue.value
+        one = issue.one
         try:
-            getattr(moves.DMA(self.state), issue.one.name)(issue.one)
+            # What `Interpreter` sees to for every unit.
+            if not one["plane"] or len(self.state.selected(one["plane"])):
+                getattr(moves.DMA(self.state), one.name)(one)
         except MachineError:
             return True
         return False

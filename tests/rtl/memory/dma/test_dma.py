@@ -44,9 +44,13 @@ def corners(issue: Any) -> list[Any]:
             "load", to=LINES - 32, to_pitch=2, address=DDR_LINES - 48, stride=3, lines=2,
             per_row=1, rows=TILE,
         ),
-        # The empty plane moves no row, but one that is not for each row.
+        # The empty plane moves no row, nor one that is for all; a full one moves that once.
         issue("load", to=0, address=60, lines=2, plane=1, per_row=1, rows=TILE),
         issue("load", to=4, address=60, lines=2, plane=1, per_row=0, rows=TILE),
+        issue("store", **{"from": 4}, address=64, lines=2, plane=1, per_row=0, rows=TILE),
+        issue("load", to=6, address=60, lines=2, plane=2, per_row=0, rows=TILE),
+        issue("put", ids=IDS, position=30, value=3, plane=1, rows=TILE),
+        issue("put", ids=IDS, position=29, value=3, plane=2, rows=TILE),
         issue("gather", to=0, table=60, ids=IDS, vocabulary=VOCABULARY, lines=1, plane=1, rows=4),
         # Ids from the end of a line to the start of the next, and a row that is not read twice.
         issue(
