@@ -33,9 +33,10 @@ class Sequence:
         vector = self.shape.lines * LINE_BEATS
         writer.emit(
             "kv.map",
-            base=writer.setting.memory.region("kv").address,
+            # Slots are smaller than the region has them.
+            base=writer.setting.memory.region("kv").address + writer.chance(0.1),
             vector=vector,
-            exponents=1 + writer.chance(0.1),
+            exponents=1,
         )
         writer.position = 0
         writer.emit("set", d=Register.POSITION, value=0)

@@ -46,7 +46,7 @@ SCALES, SPILL = 64, 64
 WEIGHTS = 256
 """Beats of weights in each port."""
 SLOT_BEATS = 2 * 16 + 2
-"""Longest slot of K and V."""
+"""Longest slot of K and V, and a beat to spare."""
 PROGRAM_LINES = 256
 
 
