@@ -56,3 +56,8 @@ def batch_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {"sources": data.ArrayLayout(source, sources), "count": range(sources + 1), "last": 1}
     )
+
+
+def entries_shape(config: Config) -> range:
+    """Return the shape of a number of entries."""
+    return range(config.kv.max_tokens + 1)

@@ -14,6 +14,7 @@ from hwroute.rtl.attention_layouts import (
     SWEEP,
     VECTOR_LINE_BITS,
     batch_layout,
+    entries_shape,
     source_count,
 )
 from hwroute.rtl.column_ports import ColumnShape
@@ -31,7 +32,6 @@ from hwroute.rtl.scores_writer import ScoresWriter
 from hwroute.rtl.scratchpad_layouts import LINE, ReadPort, WritePort
 from hwroute.rtl.statistics_layouts import StatisticsWritePort
 from hwroute.rtl.streams import Fork
-from hwroute.rtl.values_layouts import entries_shape
 from hwroute.rtl.values_tiles import ValuesTiles
 
 BATCHES = 4

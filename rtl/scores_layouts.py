@@ -7,12 +7,11 @@ from amaranth.lib import data, memory
 
 from hwroute.config import Config
 from hwroute.isa.table import BY_NAME
-from hwroute.rtl.attention_layouts import VECTOR_LINE_BITS
+from hwroute.rtl.attention_layouts import VECTOR_LINE_BITS, entries_shape
 from hwroute.rtl.issue_layouts import REGISTER_BITS
 from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.row_list_layouts import ROW_BITS
 from hwroute.rtl.scratchpad_layouts import LINE_NUMBER_BITS
-from hwroute.rtl.values_layouts import entries_shape
 
 FIELDS = BY_NAME["scores"].by_name
 HEAD_BITS = FIELDS["heads"].bits

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hwroute.config import Config
 from hwroute.isa.fields import LINE_ELEMENTS
 from hwroute.rtl.array_layouts import o_payload
-from hwroute.rtl.attention_layouts import batch_layout, source_count
+from hwroute.rtl.attention_layouts import batch_layout, entries_shape, source_count
 from hwroute.rtl.float_convert import FloatToHalf
 from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.pipeline import advance, delay, register
@@ -25,7 +25,6 @@ from hwroute.rtl.scores_layouts import (
 )
 from hwroute.rtl.scratchpad_layouts import LINE, LINE_NUMBER_BITS, WritePort
 from hwroute.rtl.softmax import MAXIMUM_SHAPE, RowMaximum
-from hwroute.rtl.values_layouts import entries_shape
 from hwroute.timing import FLOAT_TO_HALF_CYCLES, MAXIMUM_CYCLES
 
 PLACE_BITS = bits(LINE_ELEMENTS)

@@ -13,6 +13,7 @@ from hwroute.rtl.attention_layouts import (
     SWEEP,
     VECTOR_LINE_BITS,
     batch_layout,
+    entries_shape,
     source_count,
 )
 from hwroute.rtl.column_ports import ColumnShape
@@ -26,7 +27,6 @@ from hwroute.rtl.streams import Fork
 from hwroute.rtl.values_front import ValuesFront
 from hwroute.rtl.values_layouts import (
     BANKS,
-    entries_shape,
     pass_layout,
     unit_bits,
     unit_table,

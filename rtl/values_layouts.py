@@ -7,7 +7,7 @@ from amaranth.lib import data, memory
 
 from hwroute.config import Config
 from hwroute.isa.table import BY_NAME
-from hwroute.rtl.attention_layouts import VECTOR_LINE_BITS
+from hwroute.rtl.attention_layouts import VECTOR_LINE_BITS, entries_shape
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.rtl.issue_layouts import REGISTER_BITS
 from hwroute.rtl.kv_layouts import bits
@@ -50,11 +50,6 @@ def unit_bits(config: Config) -> int:
     The units of a pass are in one bank while those of the next are put into the other.
     """
     return bits(slots_of(config)) + 1
-
-
-def entries_shape(config: Config) -> range:
-    """Return the shape of a number of entries."""
-    return range(config.kv.max_tokens + 1)
 
 
 def job_layout(config: Config) -> data.StructLayout:

@@ -9,14 +9,13 @@ from amaranth.lib.wiring import In, Out
 
 from hwroute.config import Config
 from hwroute.isa.fields import LINE_ELEMENTS
-from hwroute.rtl.attention_layouts import batch_layout, source_count
+from hwroute.rtl.attention_layouts import batch_layout, entries_shape, source_count
 from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.pipeline import advance, delay, register
 from hwroute.rtl.scratchpad_layouts import LINE, ReadPort
 from hwroute.rtl.softmax import shifted_scores_layout
 from hwroute.rtl.streams import Fork
 from hwroute.rtl.values_layouts import (
-    entries_shape,
     job_layout,
     pass_layout,
     slots_of,
