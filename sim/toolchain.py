@@ -10,7 +10,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from hwroute.errors import ToolMissingError
+from hwroute.errors import HwrouteError, ToolMissingError
 
 OLDEST_VERILATOR = (5, 36)
 """cocotb 2 refuses older ones."""
@@ -86,3 +86,28 @@ def require_compiler() -> None:
             f"building a simulation needs {', '.join(missing)}: on Debian, "
             f"apt-get install {' '.join(missing)}"
         )
+
+
+def run_build(command: list[str], place: Path, what: str) -> None:
+    """Run Verilator, and what it calls, in a folder; keep what they say in its ``build.log``.
+
+    Raises
+    ------
+    HwrouteError
+        They refused the design: our bug.
+    """
+    log = place / "build.log"
+    with log.open("w", encoding="utf-8") as output:
+        run = subprocess.run(
+            command,
+            cwd=place,
+            env=find_verilator().environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if run.returncode != 0:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        first = re.search(r"^%Error.*|^.*error:.*", text, re.MULTILINE)
+        reason = first.group(0) if first else f"exit code {run.returncode}"
+        raise HwrouteError(f"building the simulation of {what} failed: {reason} (see {log})")

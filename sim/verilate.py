@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import json
-import re
 import shutil
-import subprocess
 import sysconfig
 from pathlib import Path
 
@@ -13,8 +11,7 @@ import cocotb
 import cocotb_tools.config
 from filelock import FileLock
 
-from hwroute.errors import HwrouteError
-from hwroute.sim.toolchain import find_verilator, require_compiler
+from hwroute.sim.toolchain import find_verilator, require_compiler, run_build
 
 CONTROL = """`verilator_config
 public_flat_rw -module "{top}" -var "*"
@@ -95,21 +92,7 @@ def _compile(
         f"-Wl,-rpath,{libraries} -Wl,-rpath,{python_libraries} -L{libraries} -lcocotbvpi_verilator",
         *("public.vlt", str(main), *sources),
     ]
-    log = place / "build.log"
-    with log.open("w", encoding="utf-8") as output:
-        run = subprocess.run(
-            command,
-            cwd=place,
-            env=verilator.environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if run.returncode != 0:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        first = re.search(r"^%Error.*|^.*error:.*", text, re.MULTILINE)
-        reason = first.group(0) if first else f"exit code {run.returncode}"
-        raise HwrouteError(f"building the simulation of {top} failed: {reason} (see {log})")
+    run_build(command, place, top)
     if not runtime.exists():
         collected = Path(f"{runtime}.{place.name}")
         collected.mkdir(exist_ok=True)

@@ -6,9 +6,7 @@ No Python runs beside the simulation: it is an executable of its own.
 import hashlib
 import json
 import os
-import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,13 +14,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from hwroute.config import Config, to_dict
-from hwroute.errors import HwrouteError
 from hwroute.rtl.emit import emit, library_files, simulation_files
 from hwroute.rtl.machine import Machine
 from hwroute.sim.emission import SOURCES, TOOLS
 from hwroute.sim.machine.harness import MACHINE, TOP, harness
 from hwroute.sim.machine_faults import MachineFault, plant
-from hwroute.sim.toolchain import find_verilator, require_compiler
+from hwroute.sim.toolchain import find_verilator, require_compiler, run_build
 
 MODELS = Path(__file__).parent.parent / "verilog"
 FLAGS = (
@@ -119,21 +116,7 @@ def _compile(sources: dict[str, str], flags: list[str], place: Path) -> None:
         *(str(verilator.path), "-j", "2", "-Mdir", "objects"),
         *("--top-module", TOP, "-o", str(place / TOP), *flags, *sources),
     ]
-    log = place / "build.log"
-    with log.open("w", encoding="utf-8") as output:
-        run = subprocess.run(
-            command,
-            cwd=place,
-            env=verilator.environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if run.returncode != 0:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        first = re.search(r"^%Error.*|^.*error:.*", text, re.MULTILINE)
-        reason = first.group(0) if first else f"exit code {run.returncode}"
-        raise HwrouteError(f"building the simulation of the machine failed: {reason} (see {log})")
+    run_build(command, place, "the machine")
     shutil.rmtree(place / "objects")
 
 
