@@ -6,7 +6,7 @@ which ``en`` is set.
 
 from typing import Any
 
-from amaranth.hdl import Assert, Cat, Const, Module, Mux, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -135,10 +135,11 @@ class Exp2Negative(wiring.Component):
 
 
 class Probability(wiring.Component):
-    """Return 2**(s - m) * 2**15 in FP16 for a score s and an integer m >= s. One a cycle.
+    """Return 2**(s - m) * 2**15 in FP16 for a score s and an integer m. One a cycle.
 
     Stages: (1) score in units of 2**-24; (2) round to 2**-16; (3) m - s; then 2**-t, and rounding
-    to FP16, always to nearest even.
+    to FP16, always to nearest even. A score above m counts as m: no row has one but that of an
+    instruction behind a failed one, which works on what that has left.
 
     Members
     -------
@@ -176,15 +177,12 @@ class Probability(wiring.Component):
         maximum = Cat(Const(0, EXPONENT_FRACTION_BITS), delay(m, self.en, self.maximum, 2, "m"))
         distance = maximum.as_signed() - Mux(negative, -rounded, rounded)
         distance = register(m, self.en, distance, "distance")
-        valid = delay(m, self.en, self.valid, 3, "valid")
-        m.d.comb += exp2.argument.eq(distance)
-        with m.If(self.en & valid):
-            m.d.sync += Assert(distance >= 0)
+        m.d.comb += exp2.argument.eq(Mux(distance < 0, 0, distance))
 
         # 2**-t * 2**15 is exact: t <= 100 leaves the exponent in range.
         scaled = exp2.o[FRACTION_BITS:31] + PROBABILITY_EXPONENT
         m.d.comb += narrow.a.eq(Cat(exp2.o[:FRACTION_BITS], scaled[:8]))
-        valid = delay(m, self.en, valid, exp2.LATENCY + narrow.LATENCY, "valid_late")
+        valid = delay(m, self.en, self.valid, self.LATENCY, "valid")
         m.d.comb += self.o.eq(Mux(valid, narrow.o, 0))
         return m
 

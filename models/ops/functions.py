@@ -81,11 +81,11 @@ def silu(bits: Bits16) -> Floats32:
 
 
 def probabilities(scores: Bits16, maximum: Ints) -> Bits16:
-    """Return 2**(s - m) * 2**15 as FP16 for base-two scores s <= m, m an integer (broadcast).
+    """Return 2**(s - m) * 2**15 as FP16 for base-two scores s, m an integer (broadcast).
 
     The difference is taken in units of 2**-16, s rounded to nearest even; the result is rounded
-    to nearest even and flushes to zero below 2**-14, that is for s < m - 29. A score above m is a
-    masked one, which the maximum left out; it gives 2**15, to be masked by the caller.
+    to nearest even and flushes to zero below 2**-14, that is for s < m - 29. A score above m, which
+    the maximum left out, counts as m.
     """
     difference = (maximum << EXPONENT_FRACTION_BITS) - fp16_to_int(scores, EXPONENT_FRACTION_BITS)
     scaled = exp2_negative(np.maximum(difference, 0)) * np.float32(2**PROBABILITY_EXPONENT)
