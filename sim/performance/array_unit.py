@@ -80,6 +80,7 @@ def _attend(parts: Parts, item: Item, rows: int) -> float:
         taken = reader.sweep(sweep, parts.batches(fresh and not number), head_lines, taken)
         if one["own"]:
             taken = reader.own(sweep, head_lines, taken)
+    parts.reads.append((start, reader.done))
     parts.traffic.add("kv_read", int(parts.memories.hbm.read.sum()) - before)
     parts.traffic.add("kv_hits", reader.hit_bytes - hits)
     if scores:

@@ -202,6 +202,11 @@ class Reader:
         """Bytes of a slot."""
         return self.slot_beats * BEAT_BYTES
 
+    @property
+    def done(self) -> float:
+        """When the last source has brought the last entry that was asked of it."""
+        return float(self._ready.max())
+
     def begin(self, start: float, sweep: Sweep) -> None:
         """Make the sources ready for sweeps, the first of which is asked for then."""
         banks, total = self.config.kv.buffer_banks, self._sources

@@ -158,4 +158,5 @@ class Machine:
             traffic=self.traffic,
             marks=self.sequencer.marks,
             port_busy=self.memories.hbm.busy.tolist(),
+            reads=self.parts.reads,
         )

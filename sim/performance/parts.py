@@ -33,6 +33,8 @@ class Parts:
         Sources of K and V, once kv.map has said where they are.
     traffic
         Bytes by kind.
+    reads
+        First request and last data of each read of K or V by the array.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Parts:
         self.fifo_lines = fifo_lines
         self.history_buffer = history_buffer
         self.reader: Reader | None = None
+        self.reads: list[tuple[float, float]] = []
         self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
         self.fresh = {"scores": False, "values": False}
         """The first pass over an order goes through the history buffer."""

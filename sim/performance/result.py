@@ -76,6 +76,8 @@ class Run:
         then of each token of the answer.
     port_busy
         Cycles in which each HBM port moved data.
+    reads
+        First request and last data of each read of K or V by the array.
     """
 
     start: float
@@ -84,11 +86,17 @@ class Run:
     traffic: Traffic
     marks: list[float]
     port_busy: list[float]
+    reads: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def cycles(self) -> float:
         """How long it took."""
         return self.end - self.start
+
+    @property
+    def read_cycles(self) -> float:
+        """Cycles in which the array's reads of K or V were under way."""
+        return _covered(self.reads)
 
     def busy(self) -> dict[Unit, float]:
         """Return the cycles in which each unit had an instruction issued and not ended."""
