@@ -1,7 +1,7 @@
 """The array as a SimPy process: matmul, scores, values."""
 
 from hwroute import timing
-from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, Unit
+from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS, Unit
 from hwroute.rtl.matmul_layouts import JOBS
 from hwroute.sim.performance import costs
 from hwroute.sim.performance.attention import sweeps_of
@@ -58,8 +58,9 @@ def _multiply(parts: Parts, ring: Ring, item: Item, rows: int, before: float) ->
             if left and ring.bound(stripe):
                 taken = ring.skip(stripe, left)
                 left = 0
-    parts.traffic.add("weights", weights * BEAT_BYTES * parts.config.kv.hbm_ports)
-    parts.traffic.add("scales", scales * LINE_BYTES)
+    parts.count(item, "weights", weights * BEAT_BYTES * parts.config.kv.hbm_ports)
+    parts.count(item, "scales", scales * LINE_BYTES)
+    item.event.products = rows * item.one["lines"] * LINE_ELEMENTS * item.one["columns"]
     return taken + product.tail_cycles()
 
 
@@ -81,8 +82,10 @@ def _attend(parts: Parts, item: Item, rows: int) -> float:
         if one["own"]:
             taken = reader.own(sweep, head_lines, taken)
     parts.reads.append((start, reader.done))
-    parts.traffic.add("kv_read", int(parts.memories.hbm.read.sum()) - before)
-    parts.traffic.add("kv_hits", reader.hit_bytes - hits)
+    parts.count(item, "kv_read", int(parts.memories.hbm.read.sum()) - before)
+    parts.count(item, "kv_hits", reader.hit_bytes - hits)
+    pairs = parts.pairs(item) + rows * one["own"]
+    item.event.products = pairs * heads * head_lines * LINE_ELEMENTS
     if scores:
         tail = costs.scores_tail_cycles(config, rows=rows, heads=heads, head_lines=head_lines)
         return float(taken + tail)

@@ -228,6 +228,7 @@ class Reader:
         costs = np.array([*(self._run_cycles(one) for one in runs), bank])
         waits = np.array([self._waits, self._waits, 0.0])
         ready, left, begun = self._ready, self._left, self._begun
+        start = float(ready[self.config.kv.buffer_banks :].min())
         for batch in cut.batches:
             at, cycles = batch.sources, costs[batch.kinds]
             turn = self._turn[at]
@@ -244,17 +245,20 @@ class Reader:
             self._loaded = max(loaded, taken - self._shape.tiles * beats / sweep.lines)
             left[turn % len(left), at] = self._loaded
             self._turn[at] = turn + 1
-        self._note(cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
+        self._note(start, cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
         self.hit_bytes += int(cut.counts[HIT].sum()) * sweep.lines * LINE_BYTES
         return float(taken)
 
-    def _note(self, cut: Batches, costs: NDArray[np.float64], sizes: list[int]) -> None:
+    def _note(
+        self, start: float, cut: Batches, costs: NDArray[np.float64], sizes: list[int]
+    ) -> None:
         """Tell the ports what they moved."""
         banks = self.config.kv.buffer_banks
         entries = cut.counts[: len(sizes), banks:]
         used = np.flatnonzero(entries.sum(axis=0))
         cycles, moved = costs[: len(sizes)] @ entries, np.array(sizes) @ entries
-        self.memories.hbm.note(used, self._ready[banks:][used], cycles[used], moved[used])
+        ends = self._ready[banks:][used]
+        self.memories.hbm.note(start, used, ends, cycles[used], moved[used])
 
     def own(self, sweep: Sweep, head_lines: int, taken: float) -> float:
         """Take the own entry, the last batch of a sweep; return when the array is free."""

@@ -159,4 +159,7 @@ class Machine:
             marks=self.sequencer.marks,
             port_busy=self.memories.hbm.busy.tolist(),
             reads=self.parts.reads,
+            attentions=self.parts.attentions,
+            hbm_moves=self.memories.hbm.moves.list,
+            ddr_moves=self.memories.ddr.moves.list,
         )

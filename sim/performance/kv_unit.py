@@ -8,8 +8,10 @@ from hwroute import timing
 from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
 from hwroute.models.ops.kv_rounds import rounds_to_records
+from hwroute.sim.performance.attention import FIELD
 from hwroute.sim.performance.parts import Parts
-from hwroute.sim.performance.unit_queue import Process
+from hwroute.sim.performance.result import Attention
+from hwroute.sim.performance.unit_queue import Item, Process
 
 
 def serve_kv(parts: Parts) -> Process:
@@ -28,7 +30,7 @@ def serve_kv(parts: Parts) -> Process:
         elif one.name == "kv.deal":
             cycles = timing.ROW_LIST_CYCLES + deal(parts.kv, one, start, rows, selected)
         elif len(selected) and one.name == "kv.write":
-            yield from _write(parts, one, start, selected)
+            yield from _write(parts, item, selected)
         elif len(selected):
             count = start if one.choice("entries") == "earlier" else start + rows
             valid = parts.kv.buffer.valid_for(one["layer"], count)
@@ -69,14 +71,24 @@ def _order(parts: Parts, one: Any, count: int, *, valid: bool) -> int:
     ahead = bool(one["ahead"]) and parts.history_buffer
     rounds = parts.kv.attend(one["layer"], count, ahead)
     parts.take_order(rounds_to_records(rounds))
+    order = parts.order
+    parts.attentions.append(
+        Attention(
+            layer=one["layer"],
+            tokens=count,
+            entries=len(order),
+            hits=int(order[:, FIELD["hit"]].sum()),
+            held=len(parts.kv.buffer.held),
+        )
+    )
     if valid:
         return timing.kv_queued_cycles(len(parts.order), len(rounds))
     return timing.kv_walked_cycles(count, len(rounds))
 
 
-def _write(parts: Parts, one: Any, start: int, selected: Any) -> Process:
+def _write(parts: Parts, item: Item, selected: Any) -> Process:
     """Write the entries of tokens, row after row, and wait for the memory's answers."""
-    reader = parts.reader
+    reader, one, start = parts.reader, item.one, item.event.position
     assert reader is not None, "kv.map comes before kv.write"
     first = timing.SCRATCHPAD_READ_CYCLES + timing.MEMORY_STORE_CYCLES
     end = begin = parts.env.now + first
@@ -84,6 +96,6 @@ def _write(parts: Parts, one: Any, start: int, selected: Any) -> Process:
         entry = parts.kv.directory.entry(one["layer"], start + row)
         end = max(end, reader.write_entry(begin, entry.port))
         begin += reader.slot_cycles
-        parts.traffic.add("kv_written", reader.slot_bytes)
+        parts.count(item, "kv_written", reader.slot_bytes)
     answer = parts.memories.rates.latency + timing.MEMORY_ANSWER_CYCLES
     yield from parts.until(end + answer)

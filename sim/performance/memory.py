@@ -20,6 +20,7 @@ from hwroute.rtl.memory_reader import OUTSTANDING
 from hwroute.sim.device import ATOM_CYCLES, Device, Hbm
 from hwroute.sim.memory.closed_form import stream_share
 from hwroute.sim.memory.hbm import HbmMemory, bursts
+from hwroute.sim.performance.moves import Moves
 from hwroute.sim.performance.parameters import Parameters
 
 REFRESHES, SLOWEST = 6, 8
@@ -162,10 +163,13 @@ class Ports:
     -------
     written
         Bytes that were written to each port.
+    moves
+        When data moved.
     """
 
     def __init__(self, count: int):
         self.count = count
+        self.moves = Moves()
         self._free: NDArray[np.float64] = np.zeros(count)
         self._busy: NDArray[np.float64] = np.zeros(count)
         self._read: NDArray[np.int64] = np.zeros(count, np.int64)
@@ -195,6 +199,7 @@ class Ports:
         self._free[port] = end
         self._latest = max(self._latest, end)
         self._busy[port] += cycles
+        self.moves.add(end - cycles, end, cycles)
         (self.written if write else self._read)[port] += size
         return end
 
@@ -202,24 +207,28 @@ class Ports:
         """Read `size` bytes of every port, side by side, and return the end."""
         end = max(start, self._latest) + cycles
         self._all_free = self._latest = end
+        self.moves.add(end - cycles, end, cycles * self.count)
         self._all_busy += cycles
         self._all_read += size
         return end
 
-    def pass_over(self, cycles: float, size: int) -> None:
-        """Count `size` bytes that every port reads beside others that it has time for."""
+    def pass_over(self, start: float, end: float, cycles: float, size: int) -> None:
+        """Count `size` bytes that every port reads from `start` to `end`, when it has time."""
+        self.moves.add(start, end, cycles * self.count)
         self._all_busy += cycles
         self._all_read += size
 
     def note(
         self,
+        start: float,
         ports: NDArray[np.int64],
         ends: NDArray[np.float64],
         cycles: NDArray[np.float64],
         sizes: NDArray[np.int64],
     ) -> None:
-        """Note reads of some ports, each once, that end then."""
+        """Note reads of some ports, each once, that begin at `start` or later and end then."""
         if len(ports):
+            self.moves.add(start, float(ends.max()), float(cycles.sum()))
             self._free[ports] = ends
             self._latest = max(self._latest, float(ends.max()))
             self._busy[ports] += cycles
@@ -265,7 +274,8 @@ class Memories:
         size = beats * DDR_PORT.data_bits // 8
         return self.ddr.claim(0, start, beats * self.ddr_beat_cycles, size, write=write)
 
-    def pass_over_ddr(self, lines: int) -> None:
-        """Count lines that DDR reads beside others that it has time for."""
+    def pass_over_ddr(self, start: float, end: float, lines: int) -> None:
+        """Count lines that DDR reads from `start` to `end`, when it has time."""
         beats = lines * LINE_BEATS
-        self.ddr.pass_over(beats * self.ddr_beat_cycles, beats * DDR_PORT.data_bits // 8)
+        size = beats * DDR_PORT.data_bits // 8
+        self.ddr.pass_over(start, end, beats * self.ddr_beat_cycles, size)

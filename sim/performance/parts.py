@@ -9,9 +9,9 @@ from hwroute.config import Config
 from hwroute.isa.fields import Unit
 from hwroute.kv import ORDER_FIELDS
 from hwroute.models.ops.kv import KVMemory
-from hwroute.sim.performance.attention import Batches, Ints, Reader, batches_of
+from hwroute.sim.performance.attention import FIELD, Batches, Ints, Reader, batches_of
 from hwroute.sim.performance.memory import Memories
-from hwroute.sim.performance.result import Traffic
+from hwroute.sim.performance.result import Attention, Traffic
 from hwroute.sim.performance.sequencer import Sequencer
 from hwroute.sim.performance.unit_queue import Item, Process, Registers
 from hwroute.sim.performance.workload import Workload
@@ -35,6 +35,8 @@ class Parts:
         Bytes by kind.
     reads
         First request and last data of each read of K or V by the array.
+    attentions
+        What attention met, each time that entries were ordered.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Parts:
         self.traffic = traffic
         self.fifo_lines = fifo_lines
         self.history_buffer = history_buffer
+        self.attentions: list[Attention] = []
         self.reader: Reader | None = None
         self.reads: list[tuple[float, float]] = []
         self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
@@ -90,9 +93,21 @@ class Parts:
         self.fresh = {"scores": True, "values": True}
         self._cut = {}
 
+    def count(self, item: Item, kind: str, size: int) -> None:
+        """Count bytes that an instruction moves."""
+        self.traffic.add(kind, size)
+        moved = item.event.moved
+        moved[kind] = moved.get(kind, 0) + size
+
     def rows(self, item: Item) -> Any:
         """Return the tokens of the tile that an instruction is for."""
         return self.registers.selected(item.one["plane"], item.event.rows)
+
+    def pairs(self, item: Item) -> int:
+        """Return the pairs of a row and an entry of the order that it may attend to."""
+        tokens = np.sort(self.order[:, FIELD["token"]])
+        rows = item.event.position + self.rows(item)
+        return int(np.searchsorted(tokens, rows, side="right").sum())
 
     def inbox(self, unit: Unit) -> simpy.Store:
         """Return what a unit is given."""

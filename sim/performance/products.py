@@ -174,11 +174,12 @@ class Ring:
 
     def skip(self, stripe: Stripe, count: int) -> float:
         """Take stripes that only take their beats, at once; return when the array has them."""
-        cycles = count * stripe.beat_cycles
+        cycles, before = count * stripe.beat_cycles, self.taken
         self.taken += cycles
         self._tiled += cycles
         self._released = deque((one + cycles for one in self._released), maxlen=STRIPES)
         memories, beats = self.memories, count * stripe.beats
-        memories.hbm.pass_over(beats * self._beat_cycles, beats * BEAT_BYTES)
-        memories.pass_over_ddr(count * stripe.scale_lines)
+        streams = beats * self._beat_cycles
+        memories.hbm.pass_over(before, self.taken, streams, beats * BEAT_BYTES)
+        memories.pass_over_ddr(before, self.taken, count * stripe.scale_lines)
         return self.taken

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from hwroute.isa.fields import QUEUED, Unit
+from hwroute.sim.performance.moves import Move
 from hwroute.timing import UNIT_QUEUE_CYCLES
 
 
@@ -19,6 +20,10 @@ class Event:
         Registers that it was issued with.
     handed, issued, retired
         Given to the unit's queue; tokens taken; all it writes written.
+    moved
+        Bytes by kind, as `Traffic` has them.
+    products
+        That the array multiplied and added; masked ones do not count.
     """
 
     index: int
@@ -29,6 +34,29 @@ class Event:
     handed: float
     issued: float = 0.0
     retired: float = 0.0
+    moved: dict[str, int] = field(default_factory=dict)
+    products: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attention:
+    """What attention of a layer met when its entries were ordered.
+
+    Parameters
+    ----------
+    layer, tokens
+        Which, and of how many tokens it may take entries.
+    entries, hits
+        That it takes, and how many of them from the history buffer.
+    held
+        Entries that the buffer then holds for the next layer.
+    """
+
+    layer: int
+    tokens: int
+    entries: int
+    hits: int
+    held: int
 
 
 @dataclass(kw_only=True)
@@ -78,6 +106,10 @@ class Run:
         Cycles in which each HBM port moved data.
     reads
         First request and last data of each read of K or V by the array.
+    attentions
+        What attention met, each time that entries were ordered.
+    hbm_moves, ddr_moves
+        When the ports of the memories moved data.
     """
 
     start: float
@@ -87,6 +119,9 @@ class Run:
     marks: list[float]
     port_busy: list[float]
     reads: list[tuple[float, float]] = field(default_factory=list)
+    attentions: list[Attention]
+    hbm_moves: list[Move]
+    ddr_moves: list[Move]
 
     @property
     def cycles(self) -> float:

@@ -50,7 +50,7 @@ def decided(one: Any, start: int, rows: int, workload: Workload) -> Any:
 
 def serve_dma(parts: Parts) -> Process:
     """Run loads one behind the other, and stores; between the two everything before is done."""
-    memories, env, count = parts.memories, parts.env, parts.traffic
+    memories, env = parts.memories, parts.env
     stores, end, free = False, 0.0, 0.0
     while True:
         item = yield parts.inbox(Unit.DMA).get()
@@ -73,7 +73,7 @@ def serve_dma(parts: Parts) -> Process:
         row = timing.DMA_GATHER_ROW_CYCLES if one.name == "gather" else timing.DMA_ROW_CYCLES
         first = start + way + memories.ddr_latency
         moved = memories.move_ddr(first, lines, write=writes)
-        count.add("ddr_written" if writes else "ddr_read", lines * LINE_BYTES)
+        parts.count(item, "ddr_written" if writes else "ddr_read", lines * LINE_BYTES)
         fixed = timing.DMA_LOAD_CYCLES
         if writes:
             fixed = timing.DMA_STORE_CYCLES + timing.SCRATCHPAD_READ_CYCLES

@@ -1,0 +1,88 @@
+"""What a run of the performance model records beside its totals adds up to them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hwroute.api.programs import compile_model, shape_and_policy
+from hwroute.config import PRESETS
+from hwroute.isa.fields import BEAT_BYTES, LINE_ELEMENTS
+from hwroute.models.ops.kv import KVMemory
+from hwroute.sim.performance.executor import Machine, Setup
+from hwroute.sim.performance.moves import Move, Moves
+from hwroute.sim.performance.workload import Rates, synthetic
+
+CONFIG = PRESETS["demo"]
+LAYERS, SKIP, PROMPT, COUNT = 6, 0.3, 90, 4
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    program = compile_model("tiny", config=CONFIG)
+    workload = synthetic(Rates.uniform(LAYERS, SKIP), prompt=PROMPT, generate=COUNT)
+    return Machine(Setup(program=program, workload=workload), kv=KVMemory(CONFIG.kv))
+
+
+@pytest.fixture(scope="module")
+def run(machine):
+    return machine.run()
+
+
+def test_the_bytes_of_instructions_are_all_but_the_programs(run) -> None:
+    moved: Counter[str] = Counter()
+    for event in run.events:
+        moved.update(event.moved)
+    assert moved == {
+        kind: run.traffic.kinds[kind] for kind in run.traffic.kinds if kind != "program"
+    }
+
+
+def test_the_ports_are_busy_when_data_move(run) -> None:
+    busy = sum(move.ports * (move.end - move.start) for move in run.hbm_moves)
+    assert busy == pytest.approx(sum(run.port_busy), rel=1e-9)
+    assert all(0 <= move.start < move.end <= run.end for move in run.hbm_moves + run.ddr_moves)
+    assert max(move.ports for move in run.hbm_moves) <= CONFIG.kv.hbm_ports
+    assert max(move.ports for move in run.ddr_moves) <= 1
+
+
+def test_products_are_those_of_the_shapes(machine, run) -> None:
+    """Each token that executes times each weight; each pair of tokens times each element."""
+    shape, _, _ = shape_and_policy("tiny")
+    executed = machine.setup.workload.executed
+    attention, ffn = executed.sum(axis=(0, 2))
+    pairs = sum(token + 1 for token in np.nonzero(executed[:, 0])[1])
+    assert all(executed[0, 0])
+    # A head has a line to itself, so Q, K and V are wider than the model has them.
+    wide = shape.heads * LINE_ELEMENTS
+    projections = shape.dim * (wide + 2 * shape.kv_heads * LINE_ELEMENTS + shape.dim)
+    products: Counter[str] = Counter()
+    for event in run.events:
+        products[event.name] += event.products
+    assert products["scores"] == products["values"] == pairs * wide
+    assert products["matmul"] == (
+        attention * projections
+        + ffn * 3 * shape.dim * shape.ffn_dim
+        + COUNT * shape.dim * shape.vocab
+    )
+
+
+def test_attention_is_recorded_each_time_that_it_orders_entries(machine, run) -> None:
+    orders = sum(event.name == "kv.order" for event in run.events)
+    assert len(run.attentions) == orders
+    hits = sum(one.hits for one in run.attentions)
+    assert hits > 0
+    # K and V of each hit; a later sweep through V goes to HBM.
+    vector = machine.parts.reader.vector * BEAT_BYTES
+    assert vector * hits < run.traffic.kinds["kv_hits"] <= 2 * vector * hits
+    assert all(one.held <= CONFIG.kv.buffer_tokens for one in run.attentions)
+
+
+def test_what_follows_at_the_same_rate_is_one_move() -> None:
+    moves = Moves()
+    moves.add(0, 4, 8)
+    moves.add(4, 10, 12)
+    moves.add(10, 12, 2)
+    moves.add(13, 15, 2)
+    moves.add(15, 15, 0)
+    assert moves.list == [Move(0, 10, 2), Move(10, 12, 1), Move(13, 15, 1)]
