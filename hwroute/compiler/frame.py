@@ -10,16 +10,8 @@ def frame(target: Target, bodies: Bodies, tile: int) -> list[Draft]:
 
     ``t0`` counts the tokens of the prompt that are left, ``t1`` those that are to be generated.
     """
-    memory, entry = target.memory, target.entry
-    mapping: dict[str, Value] = {
-        "base": memory.region("kv").address,
-        "vector": entry.vector_beats,
-        "exponents": entry.exponent_beats,
-        "mapping": target.config.memory.kv_mapping.value,
-    }
-    put: dict[str, Value] = {"ids": memory.region("ids").address, "value": "token"}
     return [
-        Draft(name="kv.map", values=mapping, note="a new sequence"),
+        begin(target),
         Draft(name="set", values={"d": "position", "value": 0}),
         Draft(name="add", values={"d": "t0", "a": "prompt"}, note="tokens of the prompt left"),
         Draft(name="add", values={"d": "t1", "a": "generate"}, note="tokens to generate"),
@@ -36,7 +28,7 @@ def frame(target: Target, bodies: Bodies, tile: int) -> list[Draft]:
         Draft(name="jump", values={}, target="prefill"),
         Draft(name="sync", values={}, labels=["head"]),
         *bodies.head,
-        Draft(name="put", values=put, note="the token becomes the next input"),
+        put(target),
         Draft(name="loop", values={"d": "t1"}, target="next"),
         Draft(name="halt", values={}, labels=["end"]),
         Draft(
@@ -50,3 +42,20 @@ def frame(target: Target, bodies: Bodies, tile: int) -> list[Draft]:
         Draft(name="add", values={"d": "position", "a": "position", "b": "rows"}),
         Draft(name="jump", values={}, target="head"),
     ]
+
+
+def begin(target: Target) -> Draft:
+    """Return what a sequence begins with: where its slots of K and V are."""
+    values: dict[str, Value] = {
+        "base": target.memory.region("kv").address,
+        "vector": target.entry.vector_beats,
+        "exponents": target.entry.exponent_beats,
+        "mapping": target.config.memory.kv_mapping.value,
+    }
+    return Draft(name="kv.map", values=values, note="a new sequence")
+
+
+def put(target: Target) -> Draft:
+    """Return what a head ends with: the token goes to the ids."""
+    values: dict[str, Value] = {"ids": target.memory.region("ids").address, "value": "token"}
+    return Draft(name="put", values=values, note="the token becomes the next input")

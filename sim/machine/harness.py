@@ -24,6 +24,8 @@ MACHINE = "hwroute_machine"
 LOG = "log.txt"
 WAVES = "waves.vcd"
 DDR = "ddr"
+LARGEST_DDR, LARGEST_HBM = 64 << 20, 16 << 20
+"""Bytes of DDR, and of a port of HBM, that the host of a simulation has room for."""
 MEMORY_CHANNELS = ("ar", "r", "aw", "w", "b")
 HOST_BITS = {
     "aw": csr.ADDRESS_BITS,
@@ -82,11 +84,15 @@ WINDOW = f"""\
 
 
 def memories(config: Config) -> dict[str, tuple[AxiPort, int]]:
-    """Return port and beats of each memory, by name: DDR, then the ports of HBM."""
-    sizes = config.memory
-    beats = sizes.hbm_port_bytes // HBM_PORT.data_bytes
+    """Return port and beats of each memory, by name: DDR, then the ports of HBM.
+
+    A memory of more than `LARGEST_DDR` or `LARGEST_HBM` bytes ends there: what lies behind answers
+    as what lies behind the memory.
+    """
+    ddr = min(config.memory.ddr_bytes, LARGEST_DDR) // DDR_PORT.data_bytes
+    beats = min(config.memory.hbm_port_bytes, LARGEST_HBM) // HBM_PORT.data_bytes
     hbm = {f"hbm_{port}": (HBM_PORT, beats) for port in range(config.kv.hbm_ports)}
-    return {DDR: (DDR_PORT, sizes.ddr_bytes // DDR_PORT.data_bytes), **hbm}
+    return {DDR: (DDR_PORT, ddr), **hbm}
 
 
 def harness(config: Config, *, waves: bool = False) -> str:

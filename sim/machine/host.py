@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hwroute import csr
 from hwroute.config import Config
 from hwroute.csr import Kind, csr_table
+from hwroute.errors import InputError
 from hwroute.isa.fields import LINE_BYTES
 from hwroute.memory_map import Content
 from hwroute.models.image import Image
@@ -28,7 +29,13 @@ WORD = 4
 
 
 def prepare(program: Program, image: Image, prompt: Sequence[int], folder: Path) -> None:
-    """Write what the memories begin with, the prompt in place; remove what a run left."""
+    """Write what the memories begin with, the prompt in place; remove what a run left.
+
+    Raises
+    ------
+    InputError
+        The image is larger than a simulated memory.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for file in (*folder.glob("*.hex"), *(folder / name for name in (REGISTERS, LOG, WAVES))):
         file.unlink(missing_ok=True)
@@ -36,7 +43,13 @@ def prepare(program: Program, image: Image, prompt: Sequence[int], folder: Path)
     ids = np.array(prompt, "<u4").view(np.uint8)
     place = region_of(program, Content.IDS) * LINE_BYTES
     ddr[place : place + len(ids)] = ids
-    for name, content in zip(memories(program.config), (ddr, *image.hbm), strict=True):
+    places = memories(program.config).items()
+    for (name, (port, beats)), content in zip(places, (ddr, *image.hbm), strict=True):
+        if content.nbytes > beats * port.data_bytes:
+            raise InputError(
+                f"image must have at most {beats * port.data_bytes} bytes in {name}, as much as "
+                f"is simulated, not {content.nbytes}"
+            )
         content.tofile(folder / f"{name}.bin")
 
 
