@@ -160,6 +160,6 @@ class Machine:
             port_busy=self.memories.hbm.busy.tolist(),
             reads=self.parts.reads,
             attentions=self.parts.attentions,
-            hbm_moves=self.memories.hbm.moves.list,
-            ddr_moves=self.memories.ddr.moves.list,
+            hbm_moves=self.memories.hbm.moves.all(),
+            ddr_moves=self.memories.ddr.moves.all(),
         )

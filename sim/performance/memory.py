@@ -199,7 +199,7 @@ class Ports:
         self._free[port] = end
         self._latest = max(self._latest, end)
         self._busy[port] += cycles
-        self.moves.add(end - cycles, end, cycles)
+        self.moves.add(end - cycles, end, 1)
         (self.written if write else self._read)[port] += size
         return end
 
@@ -207,14 +207,14 @@ class Ports:
         """Read `size` bytes of every port, side by side, and return the end."""
         end = max(start, self._latest) + cycles
         self._all_free = self._latest = end
-        self.moves.add(end - cycles, end, cycles * self.count)
+        self.moves.add(end - cycles, end, self.count)
         self._all_busy += cycles
         self._all_read += size
         return end
 
     def pass_over(self, start: float, end: float, cycles: float, size: int) -> None:
         """Count `size` bytes that every port reads from `start` to `end`, when it has time."""
-        self.moves.add(start, end, cycles * self.count)
+        self.moves.add(start, end, cycles * self.count / (end - start))
         self._all_busy += cycles
         self._all_read += size
 
@@ -228,9 +228,10 @@ class Ports:
     ) -> None:
         """Note reads of some ports, each once, that begin at `start` or later and end then."""
         if len(ports):
-            self.moves.add(start, float(ends.max()), float(cycles.sum()))
+            end = float(ends.max())
+            self.moves.add(start, end, float(cycles.sum()) / (end - start))
             self._free[ports] = ends
-            self._latest = max(self._latest, float(ends.max()))
+            self._latest = max(self._latest, end)
             self._busy[ports] += cycles
             self._read[ports] += sizes
 

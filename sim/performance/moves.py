@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+NEAR = 1e-3
+"""Cycles that sums of cycles may be off by."""
+
 
 class Move(NamedTuple):
     """A stretch in which ports moved data.
@@ -20,26 +23,25 @@ class Move(NamedTuple):
 
 
 class Moves:
-    """Stretches in the order in which they were asked for; those that go on are one.
-
-    Members
-    -------
-    list
-        All of them.
-    """
+    """Stretches in the order in which they were asked for; what goes on at a rate is one."""
 
     def __init__(self) -> None:
-        self.list: list[Move] = []
+        self._past: list[Move] = []
+        # Most calls only prolong the last stretch, so that is kept apart.
+        self._start = self._end = self._ports = 0.0
 
-    def add(self, start: float, end: float, busy: float) -> None:
-        """Note that ports were busy, together for `busy` cycles, from `start` to `end`."""
-        if end <= start:
-            return
-        ports = busy / (end - start)
-        if self.list:
-            last = self.list[-1]
-            # Sums of cycles are not exact; a port that moves all the time is one stretch.
-            if abs(last.end - start) < 1e-3 and abs(last.ports - ports) < 1e-3:
-                self.list[-1] = Move(last.start, end, ports)
-                return
-        self.list.append(Move(start, end, ports))
+    def add(self, start: float, end: float, ports: float) -> None:
+        """Note that so many ports moved data from `start` to `end`."""
+        if ports == self._ports and -NEAR < start - self._end < NEAR:
+            self._end = end
+        elif end > start:
+            self._past += self._last()
+            self._start, self._end, self._ports = start, end, ports
+
+    def _last(self) -> list[Move]:
+        last = Move(self._start, self._end, self._ports)
+        return [last] if last.ports else []
+
+    def all(self) -> list[Move]:
+        """Return every stretch."""
+        return self._past + self._last()

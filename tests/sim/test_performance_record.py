@@ -80,9 +80,9 @@ def test_attention_is_recorded_each_time_that_it_orders_entries(machine, run) ->
 
 def test_what_follows_at_the_same_rate_is_one_move() -> None:
     moves = Moves()
-    moves.add(0, 4, 8)
-    moves.add(4, 10, 12)
-    moves.add(10, 12, 2)
-    moves.add(13, 15, 2)
-    moves.add(15, 15, 0)
-    assert moves.list == [Move(0, 10, 2), Move(10, 12, 1), Move(13, 15, 1)]
+    moves.add(0, 4, 2)
+    moves.add(4, 10, 2)
+    moves.add(10, 12, 1)
+    moves.add(13, 15, 1)
+    moves.add(15, 15, 3)
+    assert moves.all() == [Move(0, 10, 2), Move(10, 12, 1), Move(13, 15, 1)]
