@@ -5,6 +5,7 @@ from hwroute.sim.random_programs.moves import write_load
 from hwroute.sim.random_programs.passes import LINE_BEATS, Pass, random_shape
 from hwroute.sim.random_programs.pieces import write_decide, write_pieces, write_select
 from hwroute.sim.random_programs.setting import FP16
+from hwroute.sim.random_programs.vectors import write_residual
 from hwroute.sim.random_programs.writer import ALL, Label, Writer
 
 
@@ -23,7 +24,7 @@ class Sequence:
     def __init__(self, writer: Writer):
         self.writer = writer
         self.shape = random_shape(writer)
-        self.dense = writer.chance(0.5)
+        self.dense = writer.chance(0.45)
         """Whether layer 0 has every token."""
         self.rule = writer.choice("kv.deal", "rule", writer.choose(("reuse", "reuse", "evict")))
 
@@ -47,7 +48,7 @@ class Sequence:
             for layer in range(self.shape.layers):
                 self._layer(layer, step=False)
             self._advance(rows)
-        steps = writer.random.randrange(4)
+        steps = writer.choose((0, 1, 2, 3, 4))
         if steps:
             self._steps(steps)
 
@@ -95,7 +96,7 @@ class Sequence:
             writer.go("branch.empty", end, plane=plane)
         # Rows that have no entry of their own may attend to others where there are some.
         some = not layer or rule == writer.choice("kv.deal", "rule", "reuse")
-        rows = 0 if some and writer.chance(0.4) else plane
+        rows = 0 if some and writer.chance(0.5) else plane
         early = step and writer.chance(0.5)
         ahead = step and layer + 1 < self.shape.layers and writer.chance(0.9)
         if early:
@@ -105,6 +106,8 @@ class Sequence:
             if not early:
                 self._order("kv.order", layer, step=step, ahead=ahead, plane=rows)
             self._passes(rows, entry, step=step, divided=rows == plane or step)
+            if rows and writer.chance(0.2):
+                write_select(writer, to=rows)
         elif plane and writer.chance(0.6):
             write_select(writer, to=plane)
         if skipped:
@@ -121,10 +124,15 @@ class Sequence:
         writer = self.writer
         _, k = writer.matrix("k", self.shape.lines)
         _, v = writer.matrix("v", self.shape.lines)
+        # What comes before must have come, and what comes behind may not overtake the reading.
+        start = min(k["k"], FP16.stop - writer.setting.tile * self.shape.lines)
+        if writer.chance(0.1):
+            write_load(writer, to={"to": start, "to_pitch": self.shape.lines})
         writer.emit("kv.write", plane=plane, **k, **v, lines=self.shape.lines, layer=layer)
         if writer.chance(0.1):
-            room = FP16.stop - writer.setting.tile * self.shape.lines
-            write_load(writer, to={"to": min(k["k"], room), "to_pitch": self.shape.lines})
+            write_load(writer, to={"to": start, "to_pitch": self.shape.lines})
+        elif writer.chance(0.15):
+            write_residual(writer, x={"x": start, "x_pitch": self.shape.lines})
         return k, v
 
     def _passes(

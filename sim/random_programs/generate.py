@@ -4,6 +4,7 @@ from random import Random
 
 import numpy as np
 
+from hwroute.config import Config
 from hwroute.isa.fields import QUEUED, Register, Unit
 from hwroute.isa.instruction import Instruction, unit_mask
 from hwroute.models.image import Image
@@ -28,12 +29,23 @@ from hwroute.sim.random_programs.writer import ALL, GROUPS, Label, Writer
 MODEL = "random"
 TILE = 6
 """Most tokens of a tile."""
+SEQUENCES = (0, 1, 1, 2)
+"""How many sequences of K and V a Program has: they take most of its cycles."""
 
 
-def random_case(seed: int) -> RandomCase:
-    """Return the case of a seed: the same each time."""
+def random_case(seed: int, config: Config | None = None) -> RandomCase:
+    """Return the case of a seed and a configuration: the same each time.
+
+    Parameters
+    ----------
+    seed
+        Of all that chance decides.
+    config
+        One of `CONFIGS`; by default the seed draws it.
+    """
     random = Random(seed)
-    setting = Setting(random.choice(CONFIGS), random.randint(1, TILE))
+    drawn = random.choice(CONFIGS)
+    setting = Setting(config or drawn, random.randint(1, TILE))
     writer = Writer(setting, random)
     _write(writer)
     instructions = with_tokens(writer.instructions(), setting.tile)
@@ -69,7 +81,7 @@ def program_of(setting: Setting, instructions: tuple[Instruction, ...]) -> Progr
 
 def _write(writer: Writer) -> None:
     _write_start(writer)
-    for _ in range(writer.upto(2)):
+    for _ in range(writer.choose(SEQUENCES)):
         write_pieces(writer, 4)
         Sequence(writer).write()
         _write_branch(writer)

@@ -79,9 +79,11 @@ def write_swiglu(writer: Writer) -> None:
     writer.emit("swiglu", plane=writer.plane(), **fields, **out, lines=lines)
 
 
-def write_residual(writer: Writer) -> None:
-    """Add rows in place."""
-    lines = writer.upto(3)
-    x, fields = writer.matrix("x", lines, written=True)
-    _, y = writer.matrix("y", lines, beside=(x,))
-    writer.emit("residual", plane=writer.plane(), **fields, **y, lines=lines)
+def write_residual(writer: Writer, *, x: dict[str, int] | None = None) -> None:
+    """Add rows in place, to fields `x` or anywhere."""
+    lines = x["x_pitch"] if x else writer.upto(3)
+    if x is None:
+        _, x = writer.matrix("x", lines, written=True)
+    rows = range(x["x"], x["x"] + (writer.setting.tile - 1) * x["x_pitch"] + lines)
+    _, y = writer.matrix("y", lines, beside=(rows,))
+    writer.emit("residual", plane=writer.plane(), **x, **y, lines=lines)

@@ -8,6 +8,7 @@ from hwroute.errors import InputError
 from hwroute.isa.fields import Register, Unit
 from hwroute.isa.instruction import Instruction
 from hwroute.sim.random_programs.case import RandomCase, golden
+from hwroute.sim.random_programs.coverage import coverage
 from hwroute.sim.random_programs.generate import random_case
 from hwroute.sim.random_programs.rules import is_legal, require_legal
 from hwroute.sim.random_programs.shrink import shrink
@@ -59,7 +60,8 @@ def test_a_failure_of_the_run_survives() -> None:
     def fails(case: RandomCase) -> bool:
         return "loop" in names(case) and len(set(golden(case).token_ids)) > 1
 
-    case = next(case for case in map(random_case, range(300)) if fails(case))
+    # Behind a short prompt: ids that are read are few steps away.
+    case = next(one for one in map(random_case, range(300)) if len(one.prompt) < 3 and fails(one))
     small = shrink(case, fails)
     assert fails(small)
     assert {"loop", "put"} <= set(names(small))
@@ -81,13 +83,14 @@ def changed(case: RandomCase, name: str, **values: int) -> RandomCase:
 
 
 def first(name: str, **values: int) -> RandomCase:
-    """Return the first case that has such an instruction."""
+    """Return the first case that has such an instruction and runs one of its name."""
 
     def has(case: RandomCase) -> bool:
-        return any(
+        there = any(
             one.name == name and all(one[field] == value for field, value in values.items())
             for one in case.program.instructions
         )
+        return there and coverage([case])["opcode", name] > 0
 
     return next(case for case in map(random_case, range(100)) if has(case))
 
