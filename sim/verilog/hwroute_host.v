@@ -8,8 +8,8 @@
 // At the end it stops the simulation. FOLDER is +folder. Registers that do not answer stop it too.
 module hwroute_host (
     input wire clk,
-    output reg rst,
-    output reg memory_rst,
+    output reg rst = 1'b1,
+    output reg memory_rst = 1'b1,
     input wire irq,
     output reg [11:0] aw_payload,
     output reg aw_valid,
@@ -36,7 +36,31 @@ module hwroute_host (
     assign b_ready = 1'b1;
     assign r_ready = 1'b1;
 
-    // Outputs change between two edges, so that each edge sees them whole.
+    // Outputs are registers of plain clocked blocks: what the steps, which wait for the clock, wrote
+    // themselves would be evaluated twice in each cycle, with all the logic behind it.
+    reg asked_reset, asked_memory_reset, asked_write, asked_read;
+    reg [11:0] write_address, read_address;
+    reg [31:0] write_data;
+    reg wrote, was_read;
+
+    always @(posedge clk) begin
+        rst <= asked_reset;
+        memory_rst <= asked_memory_reset;
+        aw_payload <= write_address;
+        w_payload <= {4'hf, write_data};
+        ar_payload <= read_address;
+        if (asked_reset) begin
+            aw_valid <= 1'b0; w_valid <= 1'b0; ar_valid <= 1'b0; wrote <= 1'b0; was_read <= 1'b0;
+        end else begin
+            aw_valid <= aw_valid ? !aw_ready : asked_write && !wrote;
+            w_valid <= w_valid ? !w_ready : asked_write && !wrote;
+            wrote <= asked_write;
+            ar_valid <= ar_valid ? !ar_ready : asked_read && !was_read;
+            was_read <= asked_read;
+        end
+    end
+
+    // What is asked for changes between two edges, so that each edge sees it whole.
     task automatic tick(inout integer left);
         @(posedge clk);
         left--;
@@ -46,27 +70,22 @@ module hwroute_host (
     task automatic put(input [11:0] address, input [31:0] data);
         integer left = PATIENCE;
         @(negedge clk);
-        aw_payload = address; w_payload = {4'hf, data}; aw_valid = 1'b1; w_valid = 1'b1;
-        while (aw_valid || w_valid) begin
-            reg address_taken, data_taken;
-            tick(left);
-            address_taken = aw_ready; data_taken = w_ready;
-            @(negedge clk);
-            if (address_taken) aw_valid = 1'b0;
-            if (data_taken) w_valid = 1'b0;
-        end
+        write_address = address; write_data = data; asked_write = 1'b1;
         do tick(left); while (!b_valid);
+        @(negedge clk);
+        asked_write = 1'b0;
+        @(negedge clk);
     endtask
 
     task automatic get(input [11:0] address, output [31:0] data);
         integer left = PATIENCE;
         @(negedge clk);
-        ar_payload = address; ar_valid = 1'b1;
-        do tick(left); while (!ar_ready);
-        @(negedge clk);
-        ar_valid = 1'b0;
+        read_address = address; asked_read = 1'b1;
         do tick(left); while (!r_valid);
         data = r_payload[31:0];
+        @(negedge clk);
+        asked_read = 1'b0;
+        @(negedge clk);
     endtask
 
     initial begin
@@ -74,13 +93,13 @@ module hwroute_host (
         script = $fopen({folder, "/host.txt"}, "r");
         if (script == 0) $fatal(1, "cannot open the steps of the host");
         answers = $fopen({folder, "/registers.txt"}, "w");
-        aw_valid = 1'b0; w_valid = 1'b0; ar_valid = 1'b0;
+        asked_write = 1'b0; asked_read = 1'b0;
         // The memories' reset lies within the machine's.
-        rst = 1'b1; memory_rst = 1'b1;
+        asked_reset = 1'b1; asked_memory_reset = 1'b1;
         repeat (RESET) @(negedge clk);
-        memory_rst = 1'b0;
+        asked_memory_reset = 1'b0;
         repeat (RESET) @(negedge clk);
-        rst = 1'b0;
+        asked_reset = 1'b0;
         repeat (RESET) @(negedge clk);
         while ($fscanf(script, "%s %h %h\n", step, place, value) == 3) begin
             case (step)
