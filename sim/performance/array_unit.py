@@ -3,7 +3,7 @@
 from hwroute import timing
 from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS, Unit
 from hwroute.rtl.matmul_layouts import JOBS
-from hwroute.sim.performance import costs
+from hwroute.sim.performance import costs, fusion
 from hwroute.sim.performance.attention import sweeps_of
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.products import Product, Ring
@@ -87,6 +87,8 @@ def _attend(parts: Parts, item: Item, rows: int) -> float:
     pairs = parts.pairs(item) + rows * one["own"]
     item.event.products = pairs * heads * head_lines * LINE_ELEMENTS
     if scores:
+        if not parts.free.fused:
+            taken += fusion.softmax_cycles(one, rows, len(parts.order))
         tail = costs.scores_tail_cycles(config, rows=rows, heads=heads, head_lines=head_lines)
         return float(taken + tail)
     return float(taken) + costs.values_tail_cycles(config)

@@ -137,7 +137,7 @@ def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
         source = np.where(hits, order[:, FIELD["bank"]], source)
         kinds = np.where(hits, HIT, np.where(order[:, FIELD["keep"]] == 1, WHOLE, SOME))
     batches = []
-    for start, stop in _cuts(order[:, FIELD["round"]].tolist(), source.tolist()):
+    for start, stop in cuts_of(order[:, FIELD["round"]].tolist(), source.tolist()):
         part = source[start:stop]
         groups = int(part.max()) // vectors + 1
         batches.append(Batch(sources=part, kinds=kinds[start:stop], groups=groups))
@@ -146,7 +146,7 @@ def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
     return Batches(batches=batches, counts=counts)
 
 
-def _cuts(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:
+def cuts_of(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:
     """Return starts and stops: a batch ends with its round, and before a source comes twice."""
     cuts, start, seen = [], 0, set[int]()
     for index, source in enumerate(sources):
@@ -230,7 +230,7 @@ class Reader:
         ready, left, begun = self._ready, self._left, self._begun
         start = float(ready[self.config.kv.buffer_banks :].min())
         for batch in cut.batches:
-            at, cycles = batch.sources, costs[batch.kinds]
+            at, cycles = batch.sources, self.source_cycles(batch, costs)
             turn = self._turn[at]
             room = np.maximum(left[turn % len(left), at], begun[turn % len(begun), at])
             begin = np.maximum(ready[at], room + waits[batch.kinds])
@@ -248,6 +248,10 @@ class Reader:
         self._note(start, cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
         self.hit_bytes += int(cut.counts[HIT].sum()) * sweep.lines * LINE_BYTES
         return float(taken)
+
+    def source_cycles(self, batch: Batch, costs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what each source of a batch takes for it; `costs` are by kind of entry."""
+        return costs[batch.kinds]
 
     def _note(
         self, start: float, cut: Batches, costs: NDArray[np.float64], sizes: list[int]

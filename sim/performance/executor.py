@@ -8,12 +8,13 @@ import simpy
 
 from hwroute import timing
 from hwroute.errors import InputError
-from hwroute.isa.fields import LINE_BYTES, Register
+from hwroute.isa.fields import Register
 from hwroute.isa.instruction import WORD_BYTES
 from hwroute.models.ops.kv import KVMemory
 from hwroute.program import Program
 from hwroute.sim.device import Device, load_device
 from hwroute.sim.performance.array_unit import serve_array
+from hwroute.sim.performance.fusion import separated_tokens
 from hwroute.sim.performance.kv_unit import serve_kv
 from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.parameters import Parameters
@@ -69,6 +70,8 @@ class Setup:
     @cached_property
     def tokens(self) -> list[UnitPair]:
         """Units that each instruction waits for, and signals."""
+        if not self.parameters.fused:
+            return separated_tokens(self.program)
         return [(one.units("wait"), one.units("signal")) for one in self.program.instructions]
 
     def memories(self) -> Memories:
@@ -117,8 +120,7 @@ class Machine:
             setup.workload,
             kv or KVMemory(program.config.kv),
             traffic,
-            fifo_lines=free.port_fifo_bytes // LINE_BYTES,
-            history_buffer=free.history_buffer,
+            free=free,
         )
         for serve in (serve_dma, serve_array, serve_npe, serve_router, serve_kv):
             self.env.process(serve(self.parts))

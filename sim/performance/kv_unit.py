@@ -68,7 +68,7 @@ def deal(kv: KVMemory, one: Any, start: int, rows: int, selected: Any) -> int:
 
 def _order(parts: Parts, one: Any, count: int, *, valid: bool) -> int:
     """Order the entries, and return the cycles, scan excluded."""
-    ahead = bool(one["ahead"]) and parts.history_buffer
+    ahead = bool(one["ahead"]) and parts.free.history_buffer
     rounds = parts.kv.attend(one["layer"], count, ahead)
     parts.take_order(rounds_to_records(rounds))
     order = parts.order

@@ -33,9 +33,10 @@ class Parameters:
     run_sample
         Entries over which the burst level is averaged to time one of K or V. Source: a choice;
         twice as many move the mean by less than a part in a thousand.
-    history_buffer
-        Whether the history buffer keeps anything. Source: the machine's does; without, what it is
-        worth can be seen.
+    history_buffer, fused
+        Whether the history buffer keeps anything; whether reductions run beside what needs or makes
+        their operands (`hwroute.sim.performance.fusion`). Source: the machine's do; without, what
+        each is worth can be seen. How K and V are mapped is `MemoryConfig.kv_mapping`.
     """
 
     sequencer: SequencerConfig = field(default_factory=lambda: SequencerConfig(prefetch=32))
@@ -45,6 +46,7 @@ class Parameters:
     port_fifo_bytes: int = 8 << 10
     run_sample: int = 64
     history_buffer: bool = True
+    fused: bool = True
 
     def ddr_latency_cycles(self, device: Device) -> int:
         """Return DDR's latency in cycles of the machine, rounded up."""

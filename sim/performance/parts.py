@@ -6,11 +6,13 @@ import numpy as np
 import simpy
 
 from hwroute.config import Config
-from hwroute.isa.fields import Unit
+from hwroute.isa.fields import LINE_BYTES, Unit
 from hwroute.kv import ORDER_FIELDS
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sim.performance.attention import FIELD, Batches, Ints, Reader, batches_of
+from hwroute.sim.performance.interleaved import SpreadReader, spread_batches
 from hwroute.sim.performance.memory import Memories
+from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.result import Attention, Traffic
 from hwroute.sim.performance.sequencer import Sequencer
 from hwroute.sim.performance.unit_queue import Item, Process, Registers
@@ -22,7 +24,7 @@ class Parts:
 
     Parameters
     ----------
-    env, config, memories, sequencer, registers, workload, fifo_lines, history_buffer
+    env, config, memories, sequencer, registers, workload, free
         Of the machine.
 
     Members
@@ -50,8 +52,7 @@ class Parts:
         kv: KVMemory,
         traffic: Traffic,
         *,
-        fifo_lines: int,
-        history_buffer: bool = True,
+        free: Parameters,
     ):
         self.env = env
         self.config = config
@@ -61,30 +62,33 @@ class Parts:
         self.workload = workload
         self.kv = kv
         self.traffic = traffic
-        self.fifo_lines = fifo_lines
-        self.history_buffer = history_buffer
+        self.free = free
         self.attentions: list[Attention] = []
         self.reader: Reader | None = None
         self.reads: list[tuple[float, float]] = []
         self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
         self.fresh = {"scores": False, "values": False}
         """The first pass over an order goes through the history buffer."""
+        self._spread = False
         self._cut: dict[bool, Batches] = {}
 
     def map(self, one: Any) -> None:
         """Take up where entries lie."""
-        self.reader = Reader(
+        self._spread = one.choice("mapping") == "interleaved"
+        reader = SpreadReader if self._spread else Reader
+        self.reader = reader(
             config=self.config,
             memories=self.memories,
             vector=one["vector"],
             exponents=one["exponents"],
-            fifo_lines=self.fifo_lines,
+            fifo_lines=self.free.port_fifo_bytes // LINE_BYTES,
         )
 
     def batches(self, buffered: bool) -> Batches:
         """Return the batches of the order, through the history buffer or not."""
         if buffered not in self._cut:
-            self._cut[buffered] = batches_of(self.order, self.config, buffered=buffered)
+            cut = spread_batches if self._spread else batches_of
+            self._cut[buffered] = cut(self.order, self.config, buffered=buffered)
         return self._cut[buffered]
 
     def take_order(self, order: Ints) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwroute import timing
 from hwroute.isa.fields import LINE_BYTES, Unit
-from hwroute.sim.performance import costs
+from hwroute.sim.performance import costs, fusion
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.unit_queue import Process
 from hwroute.sim.performance.workload import Workload
@@ -19,7 +19,10 @@ def serve_npe(parts: Parts) -> Process:
         rows = len(parts.rows(item))
         if rows:
             # argmax is of row 0 alone, the others of each row.
-            yield parts.env.timeout(costs.npe_cycles(item.one, rows))
+            cycles = costs.npe_cycles(item.one, rows)
+            if not parts.free.fused:
+                cycles = fusion.separated_cycles(item.one, rows, cycles)
+            yield parts.env.timeout(cycles)
         else:
             yield parts.env.timeout(timing.ROW_LIST_CYCLES)
         parts.sequencer.retire(item)

@@ -16,6 +16,7 @@ from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sim.performance.array_unit import serve_array
 from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Event, Traffic
 from hwroute.sim.performance.unit_queue import Item, Registers
@@ -54,7 +55,7 @@ def modelled(config: Any, issued: list, latency: int) -> list[float]:
         None,
         KVMemory(config.kv),
         Traffic(),
-        fifo_lines=64,
+        free=Parameters(),
     )
     for one, rows in issued:
         store.put(Item(one, Event(0, one.name, Unit.ARRAY, 0, rows, 0.0), (), ()))
