@@ -42,6 +42,8 @@ FETCH_CYCLES = 1 + DECODER_CYCLES
 """From the arrival of a word to the cycle in which its instruction is run or handed on."""
 CONTROL_CYCLES = 2
 """Of a control instruction: read registers, then work; the next instruction begins behind it."""
+NEXT_CYCLES = 1
+"""From the end of an instruction to where a unit that runs one at a time takes the next."""
 UNIT_QUEUE_CYCLES = 2
 """From the cycle in which an instruction is handed on to its offer to the unit."""
 TOKEN_CYCLES = 2
@@ -183,6 +185,8 @@ def array_cycles(*, aligned: bool) -> int:
 
 NPE_CONTROL_CYCLES = 15
 """Of an instruction besides its lines and their way: rows, places, the last write."""
+NPE_EMPTY_CYCLES = 10
+"""Of an instruction without rows."""
 
 
 def npe_cycles(lines: int) -> int:
@@ -192,6 +196,14 @@ def npe_cycles(lines: int) -> int:
     the same line of the table for every head, one more each time that x passes its bank.
     """
     return NPE_CONTROL_CYCLES + lines + SCRATCHPAD_READ_CYCLES + VECTOR_CYCLES
+
+
+def npe_argmax_cycles(lines: int) -> int:
+    """Return the cycles from an argmax to its end, for `lines` lines of logits.
+
+    It writes a register, which takes a cycle less than the scratchpad.
+    """
+    return NPE_CONTROL_CYCLES - 1 + lines + SCRATCHPAD_READ_CYCLES + ARGMAX_CYCLES
 
 
 def npe_reduce_cycles(rows: int, lines: int, values: int) -> int:
@@ -310,8 +322,11 @@ KV_DEAL_CYCLES = 2 + ROW_LIST_CYCLES
 """Of kv.deal besides its requests to the scheduler: one for each row of the tile, and where none is
 listed one that invalidates the buffer."""
 KV_ORDER_CYCLES = KV_DEAL_CYCLES + 2
-"""Of kv.order besides its request, and a cycle for each row of the plane; kv.prepare takes two
-less."""
+"""Of kv.order besides its request, and a cycle for each row of the plane."""
+KV_PREPARE_LESS_CYCLES = 2
+"""What kv.prepare takes less: nothing is to be stored."""
+KV_PLACE_CYCLES = 4
+"""Of kv.write until its first token is with the writer."""
 KV_TOKEN_CYCLES = 2
 """Of a token that is written, besides its beats and the latency of the scratchpad."""
 
@@ -321,9 +336,8 @@ def kv_write_cycles(tokens: int, beats: int, memory: int) -> int:
 
     `memory` is the latency of HBM, from the last beat of a request to its answer.
     """
-    place = 4  # until the first token is with the writer
     each = KV_TOKEN_CYCLES + SCRATCHPAD_READ_CYCLES + beats
-    return KV_DEAL_CYCLES + place + tokens * each + memory
+    return KV_DEAL_CYCLES + KV_PLACE_CYCLES + tokens * each + memory
 
 
 # Memory ports: hwroute.rtl.memory_reader, hwroute.rtl.memory_writer. One beat a cycle.
@@ -340,15 +354,59 @@ MEMORY_ANSWER_CYCLES = 1
 """From the last answer on B to the request's."""
 READ_SHARE_CYCLES = 1
 """What sharing a port adds to a request, and to a beat."""
-HBM_READ_CYCLES = 8
-"""Of an HBM port at twice the machine's clock, in cycles of the machine: from a request to its
-first beat, besides the memory's latency; two synchronisers and both engines."""
+DDR_READ_CYCLES = MEMORY_REQUEST_CYCLES + MEMORY_BEAT_CYCLES + 2 * READ_SHARE_CYCLES
+"""From a request of a unit to its first beat at the shared port of DDR, besides the memory's
+latency."""
+HBM_READ_CYCLES = 2
+"""Of an HBM port, from a request to its first beat: cycles of the machine, besides those of the
+memory's clock and the memory's latency; two synchronisers."""
+HBM_READ_MEMORY_CYCLES = 10
+"""The same, cycles of the memory's clock: two synchronisers and both engines."""
+HBM_PAIR_CYCLES = 2
+"""Cycles of the memory's clock more, where two of its beats make one."""
+
+
+def hbm_read_cycles(clock: float, *, paired: bool) -> float:
+    """Return the cycles from a request to its first beat, besides the memory's latency.
+
+    `clock` is how many cycles of the machine one of the memory takes. Clocks whose edges do not
+    coincide move it by up to a cycle of either.
+    """
+    pair = HBM_PAIR_CYCLES if paired else 0
+    return HBM_READ_CYCLES + clock * (HBM_READ_MEMORY_CYCLES + pair)
+
+
+HBM_ANSWER_CYCLES = 2
+"""Of an HBM port, from the last beat of a request to write to its answer: cycles of the machine,
+besides those of the memory's clock and the memory's latency."""
+HBM_ANSWER_MEMORY_CYCLES = 6
+"""The same, cycles of the memory's clock."""
+
+
+def hbm_answer_cycles(clock: float) -> float:
+    """Return the cycles from the last beat of a request to write to its answer.
+
+    `clock` as `hbm_read_cycles` has it; the request itself came long before.
+    """
+    return HBM_ANSWER_CYCLES + clock * HBM_ANSWER_MEMORY_CYCLES
 
 
 # DMA unit: hwroute.rtl.dma.
 
 DMA_INSTRUCTION_CYCLES = 5
 """From an instruction to the next of the same direction, where its rows do not take longer."""
+DMA_ROW_START_CYCLES = 2
+"""From an instruction to its first row, where no list is asked for and nothing is in the way."""
+DMA_REQUEST_CYCLES = 4
+"""From a row to its request to DDR: `DMA_PLACE_CYCLES` and the register of the request."""
+DMA_SETTLE_CYCLES = 4
+"""From an instruction's last row to where the next one's first may follow a cycle later."""
+DMA_END_CYCLES = 1
+"""From behind an instruction's last beat of DDR to its end."""
+DMA_ID_CYCLES = 5
+"""From the first beat of the line of a gathered row's id to the row."""
+DMA_PUT_CYCLES = 14
+"""Of a put besides the latency of DDR."""
 DMA_ROW_CYCLES = 2
 """From row to row, where its lines do not take longer."""
 DMA_GATHER_ROW_CYCLES = 5

@@ -7,21 +7,26 @@ from hwroute.sim.performance import costs, fusion
 from hwroute.sim.performance.attention import sweeps_of
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.products import Product, Ring
+from hwroute.sim.performance.result import Read
 from hwroute.sim.performance.unit_queue import Item, Process
 
 
 def serve_array(parts: Parts) -> Process:
     """Matmuls follow each other, weights read ahead; attention has the array alone."""
     ring, ends = Ring(parts.memories), [0.0] * JOBS
-    front, was_matmul = 0.0, True
+    front, was_matmul, queue = 0.0, True, parts.queue(Unit.ARRAY)
     while True:
-        item = yield parts.inbox(Unit.ARRAY).get()
+        item = yield from queue.offered()
         rows = len(parts.rows(item))
         matmul = item.one.name == "matmul"
-        # No more jobs than the unit has room for; the other kind waits for all.
         switches = matmul != was_matmul
-        limit = ends[-1] + timing.ARRAY_SWITCH_CYCLES if switches else ends[-JOBS]
-        yield from parts.until(max(front, limit if matmul or switches else ends[-1]))
+        if switches or not matmul:
+            # Nothing else is under way.
+            room = ends[-1] + timing.NEXT_CYCLES + switches * timing.ARRAY_SWITCH_CYCLES
+        else:
+            room = ends[-JOBS]
+        yield from parts.until(max(front, room))
+        queue.take()
         was_matmul = matmul
         if not rows:
             ends.append(max(ends[-1] + timing.MATMUL_END_CYCLES, parts.env.now + 1))
@@ -70,7 +75,7 @@ def _attend(parts: Parts, item: Item, rows: int) -> float:
     assert reader is not None, "kv.map comes before attention"
     heads, head_lines = one["heads"], one["head_lines"]
     scores = one.name == "scores"
-    before, hits = int(parts.memories.hbm.read.sum()), reader.hit_bytes
+    before, hits, handed = int(parts.memories.hbm.read.sum()), reader.hit_bytes, reader.handed_bytes
     fresh, parts.fresh[one.name] = parts.fresh[one.name], False
     sweeps = sweeps_of(one, rows, config)
     start = taken = parts.env.now + costs.attention_front_cycles(one, rows)
@@ -81,7 +86,7 @@ def _attend(parts: Parts, item: Item, rows: int) -> float:
         taken = reader.sweep(sweep, parts.batches(fresh and not number), head_lines, taken)
         if one["own"]:
             taken = reader.own(sweep, head_lines, taken)
-    parts.reads.append((start, reader.done))
+    parts.reads.append(Read(start, reader.done, reader.handed_bytes - handed))
     parts.count(item, "kv_read", int(parts.memories.hbm.read.sum()) - before)
     parts.count(item, "kv_hits", reader.hit_bytes - hits)
     pairs = parts.pairs(item) + rows * one["own"]

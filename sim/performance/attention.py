@@ -176,8 +176,8 @@ class Reader:
 
     Members
     -------
-    hit_bytes
-        Bytes that the history buffer served.
+    hit_bytes, handed_bytes
+        Bytes that the history buffer served, and all that the array was given.
     """
 
     config: Config
@@ -186,16 +186,23 @@ class Reader:
     exponents: int
     fifo_lines: int
     hit_bytes: int = 0
+    handed_bytes: int = 0
 
     def __post_init__(self) -> None:
         self._shape = ColumnShape.of(self.config)
         self._sources = self.config.kv.buffer_banks + self.config.kv.hbm_ports
-        self._waits = timing.HBM_READ_CYCLES + self.memories.rates.latency
+        self._waits = self.memories.rates.read_cycles
 
     @property
     def slot_beats(self) -> int:
         """Beats of a slot."""
         return 2 * self.vector + self.exponents
+
+    @property
+    def store_beats(self) -> int:
+        """Beats of a slot on the machine's side, where no two parts share one."""
+        wide = self.config.kv.beat_bits // (8 * BEAT_BYTES)
+        return 2 * -(-self.vector // wide) + -(-self.exponents // wide)
 
     @property
     def slot_bytes(self) -> int:
@@ -246,7 +253,9 @@ class Reader:
             left[turn % len(left), at] = self._loaded
             self._turn[at] = turn + 1
         self._note(start, cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
-        self.hit_bytes += int(cut.counts[HIT].sum()) * sweep.lines * LINE_BYTES
+        size = sweep.lines * LINE_BYTES
+        self.hit_bytes += int(cut.counts[HIT].sum()) * size
+        self.handed_bytes += int(cut.counts.sum()) * size
         return float(taken)
 
     def source_cycles(self, batch: Batch, costs: NDArray[np.float64]) -> NDArray[np.float64]:

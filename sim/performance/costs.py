@@ -24,9 +24,7 @@ def npe_cycles(one: Instruction, rows: int) -> int:
         values = 1 + ROUTER_OUTPUTS * one["routed"]
         return timing.npe_reduce_cycles(rows, one["lines"], values)
     if one.name == "argmax":
-        lines = lines_of(2 * one["count"])
-        way = timing.SCRATCHPAD_READ_CYCLES + timing.ARGMAX_CYCLES
-        return timing.NPE_CONTROL_CYCLES + lines + way
+        return timing.npe_argmax_cycles(lines_of(2 * one["count"]))
     return timing.npe_cycles(rows * _row_lines(one))
 
 
@@ -37,7 +35,8 @@ def _row_lines(one: Instruction) -> int:
     if one.name == "rotate":
         return one["heads"] * one["head_lines"]
     if one.name == "divide":
-        return 2 * one["heads"] * one["head_lines"]
+        # The sums are FP32; lines that hold nothing but padding are left out.
+        return one["heads"] * lines_of(2 * one["elements"])
     return one["lines"]
 
 

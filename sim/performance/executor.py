@@ -14,6 +14,7 @@ from hwroute.models.ops.kv import KVMemory
 from hwroute.program import Program
 from hwroute.sim.device import Device, load_device
 from hwroute.sim.performance.array_unit import serve_array
+from hwroute.sim.performance.dma_unit import serve_dma
 from hwroute.sim.performance.fusion import separated_tokens
 from hwroute.sim.performance.kv_unit import serve_kv
 from hwroute.sim.performance.memory import Memories
@@ -22,7 +23,7 @@ from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Run, Traffic
 from hwroute.sim.performance.sequencer import Sequencer, UnitPair
 from hwroute.sim.performance.unit_queue import Registers
-from hwroute.sim.performance.units import serve_dma, serve_npe, serve_router
+from hwroute.sim.performance.units import serve_npe, serve_router
 from hwroute.sim.performance.workload import Workload
 
 
@@ -108,7 +109,7 @@ class Machine:
             program,
             self.registers,
             tokens=setup.tokens,
-            memory_cycles=self.memories.ddr_latency + timing.INSTRUCTION_READ_CYCLES,
+            memory_cycles=self.memories.ddr_arrival(0) + timing.INSTRUCTION_READ_CYCLES,
             words=lambda count: traffic.add("program", count * WORD_BYTES),
         )
         self.parts = Parts(

@@ -8,6 +8,7 @@ from hwroute import timing
 from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
 from hwroute.models.ops.kv_rounds import rounds_to_records
+from hwroute.rtl.async_stream import CROSSING_DEPTH
 from hwroute.sim.performance.attention import FIELD
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Attention
@@ -15,36 +16,41 @@ from hwroute.sim.performance.unit_queue import Item, Process
 
 
 def serve_kv(parts: Parts) -> Process:
-    """One instruction after the other; a scan that was prepared goes on meanwhile."""
-    scanned: tuple[int, int, float] | None = None
+    """One instruction after the other."""
+    queue, scanned = parts.queue(Unit.KV), None
     while True:
-        item = yield parts.inbox(Unit.KV).get()
+        item = yield from queue.offered()
+        queue.take()
         one, start, rows = item.one, item.event.position, item.event.rows
         selected = parts.rows(item)
-        cycles = float(timing.KV_WRITE_CYCLES)
+        cycles: float = timing.KV_DEAL_CYCLES
         if one.name == "kv.map":
             kv = parts.config.kv
             parts.kv.reset()
             parts.map(one)
-            cycles = timing.kv_reset_cycles(kv.max_layers, kv.hbm_ports)
+            cycles = timing.KV_MAP_CYCLES + timing.kv_reset_cycles(kv.max_layers, kv.hbm_ports)
         elif one.name == "kv.deal":
-            cycles = timing.ROW_LIST_CYCLES + deal(parts.kv, one, start, rows, selected)
-        elif len(selected) and one.name == "kv.write":
-            yield from _write(parts, item, selected)
-        elif len(selected):
+            cycles += deal(parts.kv, one, start, rows, selected)
+        elif not len(selected):
+            cycles += 1
+        elif one.name == "kv.write":
+            cycles = _write_cycles(parts, item, selected)
+        else:
             count = start if one.choice("entries") == "earlier" else start + rows
+            wanted = one["layer"], count, one["ahead"]
             valid = parts.kv.buffer.valid_for(one["layer"], count)
-            scan = timing.kv_scan_cycles(count) if valid else 0
+            # What kv.prepare has sorted need not be sorted again.
+            scan = timing.kv_scan_cycles(count) if valid and scanned != wanted else 0
+            cycles = timing.KV_ORDER_CYCLES + len(selected) + scan
             if one.name == "kv.prepare":
-                scanned = one["layer"], count, parts.env.now + scan
+                cycles += 1 - timing.KV_PREPARE_LESS_CYCLES
+                scanned = wanted if valid else None
             else:
-                done = parts.env.now + scan
-                if scanned is not None and scanned[:2] == (one["layer"], count) and valid:
-                    done = max(parts.env.now, scanned[2])
                 scanned = None
-                cycles = done - parts.env.now + _order(parts, one, count, valid=valid)
+                cycles += _order(parts, one, count, valid=valid)
         yield parts.env.timeout(int(np.ceil(cycles)))
         parts.sequencer.retire(item)
+        yield parts.env.timeout(timing.NEXT_CYCLES)
 
 
 def deal(kv: KVMemory, one: Any, start: int, rows: int, selected: Any) -> int:
@@ -86,16 +92,23 @@ def _order(parts: Parts, one: Any, count: int, *, valid: bool) -> int:
     return timing.kv_walked_cycles(count, len(rounds))
 
 
-def _write(parts: Parts, item: Item, selected: Any) -> Process:
-    """Write the entries of tokens, row after row, and wait for the memory's answers."""
+def _write_cycles(parts: Parts, item: Item, selected: Any) -> float:
+    """Write the entries of tokens, row after row; return the cycles to the memory's last answer.
+
+    The writer goes on to the next token when the port has taken the beats, of which
+    `CROSSING_DEPTH` may wait there.
+    """
     reader, one, start = parts.reader, item.one, item.event.position
     assert reader is not None, "kv.map comes before kv.write"
-    first = timing.SCRATCHPAD_READ_CYCLES + timing.MEMORY_STORE_CYCLES
-    end = begin = parts.env.now + first
+    rates = parts.memories.rates
+    way = timing.KV_TOKEN_CYCLES + timing.SCRATCHPAD_READ_CYCLES
+    begin = parts.env.now + timing.KV_DEAL_CYCLES + timing.KV_PLACE_CYCLES
+    end: float = begin
     for row in selected.tolist():
         entry = parts.kv.directory.entry(one["layer"], start + row)
-        end = max(end, reader.write_entry(begin, entry.port))
-        begin += reader.slot_cycles
+        sent = begin + way + reader.store_beats
+        moved = reader.write_entry(begin + way, entry.port)
+        end = max(end, sent, moved)
+        begin = max(sent, moved - CROSSING_DEPTH * rates.beat_cycles)
         parts.count(item, "kv_written", reader.slot_bytes)
-    answer = parts.memories.rates.latency + timing.MEMORY_ANSWER_CYCLES
-    yield from parts.until(end + answer)
+    return end + rates.answer_cycles - parts.env.now

@@ -14,6 +14,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from hwroute import timing
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.rtl.axi import DDR_PORT, LINE_BEATS
 from hwroute.rtl.memory_reader import OUTSTANDING
@@ -40,10 +41,30 @@ class HbmRates(ABC):
         Cycles from a request at an idle port to its first data, besides the machine's own.
     beat_cycles
         Cycles that a beat takes at least, for the width of the port.
+    clock_cycles
+        Cycles of the machine that a cycle of the memory takes.
+    paired
+        A beat on the machine's side is two of the memory's.
+    duplex
+        Reads and writes go on side by side, as the channels of AXI do.
     """
 
-    latency: int
+    duplex: bool = False
+    latency: float
     beat_cycles: float
+    clock_cycles: float
+    paired: bool
+
+    @property
+    def read_cycles(self) -> float:
+        """Cycles from a unit's request at an idle port to its first data."""
+        own = timing.hbm_read_cycles(self.clock_cycles, paired=self.paired)
+        return self.latency + own + 2 * timing.READ_SHARE_CYCLES
+
+    @property
+    def answer_cycles(self) -> float:
+        """Cycles from the last beat of a request to write to its answer."""
+        return self.latency + timing.hbm_answer_cycles(self.clock_cycles)
 
     @abstractmethod
     def stream_cycles(self, beats: int) -> float:
@@ -60,12 +81,15 @@ class FixedHbm(HbmRates):
 
     Parameters
     ----------
-    latency, beat_cycles
+    latency, beat_cycles, clock_cycles, paired
         As in `HbmRates`.
     """
 
-    latency: int = 1
+    duplex: bool = True
+    latency: float = 1
     beat_cycles: float = 1.0
+    clock_cycles: float = 1.0
+    paired: bool = False
 
     def stream_cycles(self, beats: int) -> float:
         """Return as many times the cycles of a beat."""
@@ -102,7 +126,17 @@ class DeviceHbm(HbmRates):
     sample: int
 
     @property
-    def latency(self) -> int:  # type: ignore[override]
+    def clock_cycles(self) -> float:  # type: ignore[override]
+        """Of the port's clock."""
+        return self.core_mhz / self.hbm.port_mhz
+
+    @property
+    def paired(self) -> bool:  # type: ignore[override]
+        """Where the machine's side is wider than the port."""
+        return self.beat_bits > 8 * BEAT_BYTES
+
+    @property
+    def latency(self) -> float:  # type: ignore[override]
         """Of a closed page."""
         return math.ceil(self.hbm.idle.closed * self.core_mhz / self.hbm.port_mhz)
 
@@ -158,6 +192,8 @@ class Ports:
     ----------
     count
         Of ports.
+    duplex
+        Writes do not wait for reads, nor reads for writes.
 
     Members
     -------
@@ -167,10 +203,12 @@ class Ports:
         When data moved.
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, *, duplex: bool = False):
         self.count = count
+        self.duplex = duplex
         self.moves = Moves()
         self._free: NDArray[np.float64] = np.zeros(count)
+        self._write_free: NDArray[np.float64] = np.zeros(count)
         self._busy: NDArray[np.float64] = np.zeros(count)
         self._read: NDArray[np.int64] = np.zeros(count, np.int64)
         self.written: NDArray[np.int64] = np.zeros(count, np.int64)
@@ -195,9 +233,12 @@ class Ports:
 
     def claim(self, port: int, start: float, cycles: float, size: int, *, write: bool) -> float:
         """Move `size` bytes from `start` on at the earliest, and return the end."""
-        end = max(start, float(self._free[port]), self._all_free) + cycles
-        self._free[port] = end
-        self._latest = max(self._latest, end)
+        if write and self.duplex:
+            end = self._write_free[port] = max(start, float(self._write_free[port])) + cycles
+        else:
+            end = max(start, float(self._free[port]), self._all_free) + cycles
+            self._free[port] = end
+            self._latest = max(self._latest, end)
         self._busy[port] += cycles
         self.moves.add(end - cycles, end, 1)
         (self.written if write else self._read)[port] += size
@@ -251,10 +292,10 @@ class Memories:
         Cycles of a beat of DDR.
     """
 
-    def __init__(self, ports: int, rates: HbmRates, *, ddr_latency: int, ddr_beat_cycles: float):
+    def __init__(self, ports: int, rates: HbmRates, *, ddr_latency: float, ddr_beat_cycles: float):
         self.rates = rates
-        self.hbm = Ports(ports)
-        self.ddr = Ports(1)
+        self.hbm = Ports(ports, duplex=rates.duplex)
+        self.ddr = Ports(1, duplex=rates.duplex)
         self.ddr_latency = ddr_latency
         self.ddr_beat_cycles = ddr_beat_cycles
 
@@ -268,6 +309,10 @@ class Memories:
         beat = max(1.0, device.core_mhz / device.ddr.port_mhz) / free.ddr_ports / free.ddr_share
         latency = free.ddr_latency_cycles(device)
         return cls(ports, rates, ddr_latency=latency, ddr_beat_cycles=beat)
+
+    def ddr_arrival(self, request: float) -> float:
+        """Return when the first data come of a unit's request to read DDR, it being idle."""
+        return request + self.ddr_latency + timing.DDR_READ_CYCLES
 
     def move_ddr(self, start: float, lines: int, *, write: bool = False) -> float:
         """Move lines of DDR, and return when the last has passed the port, latency excluded."""

@@ -13,9 +13,9 @@ from hwroute.sim.performance.attention import FIELD, Batches, Ints, Reader, batc
 from hwroute.sim.performance.interleaved import SpreadReader, spread_batches
 from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.parameters import Parameters
-from hwroute.sim.performance.result import Attention, Traffic
+from hwroute.sim.performance.result import Attention, Read, Traffic
 from hwroute.sim.performance.sequencer import Sequencer
-from hwroute.sim.performance.unit_queue import Item, Process, Registers
+from hwroute.sim.performance.unit_queue import Item, Process, Registers, UnitQueue
 from hwroute.sim.performance.workload import Workload
 
 
@@ -36,7 +36,7 @@ class Parts:
     traffic
         Bytes by kind.
     reads
-        First request and last data of each read of K or V by the array.
+        Each read of K or V by the array.
     attentions
         What attention met, each time that entries were ordered.
     """
@@ -65,7 +65,7 @@ class Parts:
         self.free = free
         self.attentions: list[Attention] = []
         self.reader: Reader | None = None
-        self.reads: list[tuple[float, float]] = []
+        self.reads: list[Read] = []
         self.order: Ints = np.zeros((0, len(ORDER_FIELDS)), np.int64)
         self.fresh = {"scores": False, "values": False}
         """The first pass over an order goes through the history buffer."""
@@ -113,9 +113,9 @@ class Parts:
         rows = item.event.position + self.rows(item)
         return int(np.searchsorted(tokens, rows, side="right").sum())
 
-    def inbox(self, unit: Unit) -> simpy.Store:
-        """Return what a unit is given."""
-        return self.sequencer.queues[unit].issued
+    def queue(self, unit: Unit) -> UnitQueue:
+        """Return the queue in front of a unit."""
+        return self.sequencer.queues[unit]
 
     def until(self, time: float) -> Process:
         """Wait until a time, rounded up to a cycle."""

@@ -144,10 +144,10 @@ class Ring:
     def take(self, stripe: Stripe, ready: float) -> float:
         """Read a stripe, asked for now, and work on it when the input is `ready`."""
         memories, asked, before = self.memories, self.asked, self.taken
-        arrives = asked + memories.rates.latency + timing.HBM_READ_CYCLES
+        arrives = asked + memories.rates.read_cycles
         cycles = stripe.beats * self._beat_cycles
         weights = memories.hbm.claim_all(arrives, cycles, stripe.beats * BEAT_BYTES)
-        scale = asked + memories.ddr_latency + timing.READ_SHARE_CYCLES
+        scale = memories.ddr_arrival(asked)
         scales = memories.move_ddr(scale, stripe.scale_lines)
         # Tiles go line by line through the chunks, which come one after the other.
         lag = cycles * (stripe.batch - 1) / stripe.batch + stripe.tile_rows - 1

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hwroute.isa.fields import QUEUED, Unit
 from hwroute.sim.performance.moves import Move
@@ -87,6 +88,22 @@ class Traffic:
         return sum(self.kinds[kind] for kind in ("scales", "ddr_read", "ddr_written", "program"))
 
 
+class Read(NamedTuple):
+    """One read of K or V by the array.
+
+    Parameters
+    ----------
+    start, end
+        First request and last data, cycles.
+    handed
+        Bytes of K or V that the array was given, from HBM or from the history buffer.
+    """
+
+    start: float
+    end: float
+    handed: int
+
+
 @dataclass(kw_only=True)
 class Run:
     """A stretch of a Program.
@@ -105,7 +122,7 @@ class Run:
     port_busy
         Cycles in which each HBM port moved data.
     reads
-        First request and last data of each read of K or V by the array.
+        Each read of K or V by the array.
     attentions
         What attention met, each time that entries were ordered.
     hbm_moves, ddr_moves
@@ -118,7 +135,7 @@ class Run:
     traffic: Traffic
     marks: list[float]
     port_busy: list[float]
-    reads: list[tuple[float, float]] = field(default_factory=list)
+    reads: list[Read]
     attentions: list[Attention]
     hbm_moves: list[Move]
     ddr_moves: list[Move]
@@ -131,21 +148,26 @@ class Run:
     @property
     def read_cycles(self) -> float:
         """Cycles in which the array's reads of K or V were under way."""
-        return _covered(self.reads)
+        return covered([(one.start, one.end) for one in self.reads])
+
+    @property
+    def handed_bytes(self) -> int:
+        """Bytes of K and V that the array was given."""
+        return sum(one.handed for one in self.reads)
 
     def busy(self) -> dict[Unit, float]:
         """Return the cycles in which each unit had an instruction issued and not ended."""
         spans: dict[Unit, list[tuple[float, float]]] = {unit: [] for unit in QUEUED}
         for event in self.events:
             spans[event.unit].append((event.issued, event.retired))
-        return {unit: _covered(parts) for unit, parts in spans.items()}
+        return {unit: covered(parts) for unit, parts in spans.items()}
 
     def waits(self) -> dict[Unit, float]:
         """Return the cycles in which each unit's next instruction lacked a token or a place."""
         spans: dict[Unit, list[tuple[float, float]]] = {unit: [] for unit in QUEUED}
         for event in self.events:
             spans[event.unit].append((event.handed + UNIT_QUEUE_CYCLES, event.issued))
-        return {unit: _covered(parts) for unit, parts in spans.items()}
+        return {unit: covered(parts) for unit, parts in spans.items()}
 
     def classes(self) -> dict[str, tuple[int, float]]:
         """Return number and summed cycles, issue to end, of each mnemonic."""
@@ -156,7 +178,7 @@ class Run:
         return sums
 
 
-def _covered(spans: list[tuple[float, float]]) -> float:
+def covered(spans: list[tuple[float, float]]) -> float:
     """Return the length of a union of spans."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):

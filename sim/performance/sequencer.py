@@ -44,7 +44,7 @@ class Sequencer:
         registers: Registers,
         *,
         tokens: list[UnitPair],
-        memory_cycles: int,
+        memory_cycles: float,
         words: Callable[[int], None],
     ):
         self.env = env

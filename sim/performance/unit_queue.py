@@ -68,21 +68,25 @@ class UnitQueue:
 
     Members
     -------
-    issued
-        Items that have started, for the unit.
+    pending
+        Instructions that were handed on and have not ended.
+    last_end
+        When one ended last.
     """
 
     def __init__(self, env: simpy.Environment, config: SequencerConfig, unit: Unit):
         self.env = env
         self.config = config
         self.unit = unit
-        self.issued = simpy.Store(env)
         self.pending = 0
         self.last_end = 0.0
         self._waiting: deque[Item] = deque()
         self._tokens: dict[Unit, deque[float]] = {other: deque() for other in QUEUED}
         self._under_way = 0
         self._changed = env.event()
+        self._offered: Item | None = None
+        self._offers = env.event()
+        self._taken = -1.0
         env.process(self._issue())
 
     @property
@@ -112,6 +116,19 @@ class UnitQueue:
         self.last_end = self.env.now
         self._poke()
 
+    def offered(self) -> Process:
+        """Wait for an instruction and return it; it stays in the queue until it is taken."""
+        while self._offered is None:
+            yield self._offers
+        return self._offered
+
+    def take(self) -> None:
+        """Take the instruction that is offered: the unit has room for it."""
+        assert self._offered
+        self._offered.event.issued = self._taken = self.env.now
+        self._offered = None
+        self._poke()
+
     def _issue(self) -> Process:
         while True:
             while not self._ready():
@@ -119,20 +136,22 @@ class UnitQueue:
                 yield self._changed
             item = self._waiting[0]
             given = [self._tokens[unit].popleft() for unit in item.wait]
-            start = item.event.handed + timing.UNIT_QUEUE_CYCLES
+            start = max(item.event.handed + timing.UNIT_QUEUE_CYCLES, self._taken + 1)
             if given:
                 start = max(start, max(given) + timing.TOKEN_CYCLES)
             if start > self.env.now:
                 yield self.env.timeout(start - self.env.now)
             self._waiting.popleft()
             self._under_way += 1
-            item.event.issued = self.env.now
-            self.issued.put(item)
+            self._offered = item
+            self._offers.succeed()
+            self._offers = self.env.event()
             self.left()
 
     def _ready(self) -> bool:
         return (
             bool(self._waiting)
+            and self._offered is None
             and self._under_way < self.config.in_flight
             and all(self._tokens[unit] for unit in self._waiting[0].wait)
         )

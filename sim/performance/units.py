@@ -1,11 +1,11 @@
-"""DMA, NPE and router as SimPy processes."""
+"""NPE and router as SimPy processes."""
 
 from typing import Any
 
 import numpy as np
 
 from hwroute import timing
-from hwroute.isa.fields import LINE_BYTES, Unit
+from hwroute.isa.fields import Unit
 from hwroute.sim.performance import costs, fusion
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.unit_queue import Process
@@ -14,8 +14,10 @@ from hwroute.sim.performance.workload import Workload
 
 def serve_npe(parts: Parts) -> Process:
     """One instruction after the other."""
+    queue = parts.queue(Unit.NPE)
     while True:
-        item = yield parts.inbox(Unit.NPE).get()
+        item = yield from queue.offered()
+        queue.take()
         rows = len(parts.rows(item))
         if rows:
             # argmax is of row 0 alone, the others of each row.
@@ -24,14 +26,17 @@ def serve_npe(parts: Parts) -> Process:
                 cycles = fusion.separated_cycles(item.one, rows, cycles)
             yield parts.env.timeout(cycles)
         else:
-            yield parts.env.timeout(timing.ROW_LIST_CYCLES)
+            yield parts.env.timeout(timing.NPE_EMPTY_CYCLES)
         parts.sequencer.retire(item)
+        yield parts.env.timeout(timing.NEXT_CYCLES)
 
 
 def serve_router(parts: Parts) -> Process:
     """One instruction after the other; decisions are the workload's."""
+    queue = parts.queue(Unit.ROUTER)
     while True:
-        item = yield parts.inbox(Unit.ROUTER).get()
+        item = yield from queue.offered()
+        queue.take()
         one, rows, start = item.one, item.event.rows, item.event.position
         yield parts.env.timeout(costs.router_cycles(one, rows))
         bits = np.arange(rows) == rows - 1
@@ -39,6 +44,7 @@ def serve_router(parts: Parts) -> Process:
             bits = decided(one, start, rows, parts.workload)
         parts.registers.planes[one["to"], :rows] = bits
         parts.sequencer.retire(item)
+        yield parts.env.timeout(timing.NEXT_CYCLES)
 
 
 def decided(one: Any, start: int, rows: int, workload: Workload) -> Any:
@@ -49,37 +55,3 @@ def decided(one: Any, start: int, rows: int, workload: Workload) -> Any:
         bits = np.full(rows, one.choice("mode") == "execute")
     bits[: max(0, one["first_tokens"] - start)] = True
     return bits
-
-
-def serve_dma(parts: Parts) -> Process:
-    """Run loads one behind the other, and stores; between the two everything before is done."""
-    memories, env = parts.memories, parts.env
-    stores, end, free = False, 0.0, 0.0
-    while True:
-        item = yield parts.inbox(Unit.DMA).get()
-        one = item.one
-        per_row = one.name == "gather" or bool(one.values.get("per_row"))
-        rows = len(parts.rows(item)) if per_row else 1
-        writes = one.name in ("store", "put")
-        # A put, and a change of direction, wait for all before; a gather reads its ids first.
-        waits = end if writes != stores or one.name == "put" else 0.0
-        yield from parts.until(max(free, waits))
-        stores, start = writes, env.now
-        if not len(parts.rows(item)):
-            free, end = start + timing.DMA_INSTRUCTION_CYCLES, max(end, start + 1)
-            env.process(parts.retire_at(item, end))
-            continue
-        lines = rows * one.values.get("lines", 1)
-        way = timing.DMA_LIST_CYCLES if per_row else 0
-        if one.name == "gather":
-            way += memories.ddr_latency + timing.DMA_LOAD_CYCLES
-        row = timing.DMA_GATHER_ROW_CYCLES if one.name == "gather" else timing.DMA_ROW_CYCLES
-        first = start + way + memories.ddr_latency
-        moved = memories.move_ddr(first, lines, write=writes)
-        parts.count(item, "ddr_written" if writes else "ddr_read", lines * LINE_BYTES)
-        fixed = timing.DMA_LOAD_CYCLES
-        if writes:
-            fixed = timing.DMA_STORE_CYCLES + timing.SCRATCHPAD_READ_CYCLES
-        end = max(end, max(moved, first + rows * row) + fixed)
-        free = max(start + max(timing.DMA_INSTRUCTION_CYCLES, rows * row), moved - first + start)
-        env.process(parts.retire_at(item, end))

@@ -14,12 +14,13 @@ import simpy
 from hwroute import timing
 from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
+from hwroute.sequencer_config import SequencerConfig
 from hwroute.sim.performance.array_unit import serve_array
 from hwroute.sim.performance.memory import FixedHbm, Memories
 from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Event, Traffic
-from hwroute.sim.performance.unit_queue import Item, Registers
+from hwroute.sim.performance.unit_queue import Item, Registers, UnitQueue
 
 BENCH = Path(__file__).parents[1] / "rtl" / "matmul" / "conftest.py"
 
@@ -36,14 +37,16 @@ def rtl() -> Any:
 def modelled(config: Any, issued: list, latency: int) -> list[float]:
     """Return the ends of instructions that are issued at once, from the first's issue."""
     env, ends = simpy.Environment(), []
-    store = simpy.Store(env)
-    sequencer = SimpleNamespace(
-        queues={Unit.ARRAY: SimpleNamespace(issued=store)},
-        retire=lambda _: ends.append(env.now),
-    )
+    queue = UnitQueue(env, SequencerConfig(queue=len(issued)), Unit.ARRAY)
+
+    def retire(_: Item) -> None:
+        ends.append(env.now)
+        queue.retire()
+
+    sequencer = SimpleNamespace(queues={Unit.ARRAY: queue}, retire=retire)
     # The bench answers `latency` cycles after a request, without the ports' own.
-    hbm = FixedHbm(latency=latency - timing.HBM_READ_CYCLES)
-    ddr = latency - timing.READ_SHARE_CYCLES
+    hbm = FixedHbm(latency=latency - FixedHbm(latency=0).read_cycles)
+    ddr = latency - timing.DDR_READ_CYCLES
     memories = Memories(config.kv.hbm_ports, hbm, ddr_latency=ddr, ddr_beat_cycles=1.0)
     registers = Registers(config.array.accumulator_rows)
     parts = Parts(
@@ -58,7 +61,9 @@ def modelled(config: Any, issued: list, latency: int) -> list[float]:
         free=Parameters(),
     )
     for one, rows in issued:
-        store.put(Item(one, Event(0, one.name, Unit.ARRAY, 0, rows, 0.0), (), ()))
+        # Offered in the first cycle.
+        handed = -float(timing.UNIT_QUEUE_CYCLES)
+        queue.hand(Item(one, Event(0, one.name, Unit.ARRAY, 0, rows, handed), (), ()))
     env.process(serve_array(parts))
     env.run()
     return ends

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import simpy
 
-from hwroute import timing
 from hwroute.api.programs import compile_model
 from hwroute.config import PRESETS
 from hwroute.isa.fields import BEAT_BYTES
@@ -80,7 +79,9 @@ def order_of(entries: list[dict[str, int]]) -> Any:
 
 
 def reader_of(latency: int = 5) -> Reader:
-    memories = Memories(4, FixedHbm(latency=latency), ddr_latency=1, ddr_beat_cycles=1.0)
+    memories = Memories(
+        4, FixedHbm(latency=latency, clock_cycles=0.5), ddr_latency=1, ddr_beat_cycles=1.0
+    )
     return Reader(config=CONFIG, memories=memories, vector=8, exponents=1, fifo_lines=4)
 
 
@@ -110,7 +111,7 @@ def test_one_port_brings_its_entries_one_after_the_other() -> None:
     taken = reader.sweep(sweep, cut, 1, 100)
     # Source 3 is in the loader's second group: two cycles for the last line, and one for its beat.
     work = 2 + 1
-    assert taken == 100 + timing.HBM_READ_CYCLES + 5 + 6 * 9 + work
+    assert taken == 100 + reader.memories.rates.read_cycles + 6 * 9 + work
     assert reader.memories.hbm.read.tolist() == [0, 6 * 9 * BEAT_BYTES, 0, 0]
 
 
@@ -122,7 +123,7 @@ def test_entries_of_one_batch_come_side_by_side() -> None:
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     taken = reader.sweep(sweep, cut, 1, 0)
     # Ports 0 to 3 are sources 2 to 5; the loader takes sources by twos, then comes the beat.
-    assert taken == timing.HBM_READ_CYCLES + 5 + 9 + 3 + 1
+    assert taken == reader.memories.rates.read_cycles + 9 + 3 + 1
 
 
 def test_what_is_kept_is_read_whole_and_hits_are_not_read() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwroute import timing
 from hwroute.rtl import softmax
 from hwroute.rtl.exp2 import Probability
 from hwroute.sim.performance import costs
@@ -56,7 +55,8 @@ def modelled(bench: Any, rows: int) -> float:
     """Return the end of the bench's instruction from its issue."""
     config, one = bench.config, bench.issued[0][0]
     # The bench gives a line a cycle, `latency` cycles after it was asked for.
-    hbm = FixedHbm(latency=bench.latency - timing.HBM_READ_CYCLES, beat_cycles=0.25)
+    own = FixedHbm(latency=0).read_cycles
+    hbm = FixedHbm(latency=bench.latency - own, beat_cycles=0.25)
     memories = Memories(config.kv.hbm_ports, hbm, ddr_latency=1, ddr_beat_cycles=1.0)
     reader = Reader(
         config=config,

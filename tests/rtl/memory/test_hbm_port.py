@@ -161,14 +161,29 @@ def test_the_slower_side_never_waits(
         assert transfers[-1] - transfers[0] <= period * (len(transfers) - 1) + 2
 
 
-def test_latency_at_twice_the_clock(bench: Any, packed: Callable[..., int]) -> None:
+@Clocks
+@Widths
+def test_latencies_are_those_of_the_timing(
+    bench: Any, packed: Callable[..., int], clocks: str, beat_bits: int
+) -> None:
+    """To a cycle, by how the edges lie; that of an answer where the memory keeps up."""
     memory_latency = 50
-    speed = MemoryTiming(latency=memory_latency)
-    one = PortBench(bench, packed, "2:1", 512, speed, 0.0)
+    one = PortBench(bench, packed, clocks, beat_bits, MemoryTiming(latency=memory_latency), 0.0)
     asked = one.requests(one.unit.read, [(0, 32)])
-    _, cycles = one.bench.drain(one.unit.beats, 16)
+    _, cycles = one.bench.drain(one.unit.beats, 32 // one.ratio)
+    # The second request to write comes long before its data.
+    one.requests(one.unit.write, [(BEATS // 2, 16), (BEATS // 2 + 16, 16)])
+    given = one.bench.feed(one.unit.data, one.stores(bytes(32 * SIZE), [16, 16]))
+    _, answers = one.bench.drain(one.unit.answer, 2)
     one.bench.run()
-    assert cycles[0] - asked[0] == timing.HBM_READ_CYCLES + memory_latency // 2
+    core, memory = (CLOCKS[clocks][name][0] for name in ("sync", "memory"))
+    clock = memory / core
+    slack = 0 if clocks == "2:1" else 1
+    read = timing.hbm_read_cycles(clock, paired=one.ratio > 1) + memory_latency * clock
+    assert cycles[0] - asked[0] == pytest.approx(read, abs=slack)
+    answer = timing.hbm_answer_cycles(clock) + memory_latency * clock
+    if one.ratio * clock < 1:
+        assert answers[1] - given[-1] == pytest.approx(answer, abs=slack)
 
 
 @Clocks
