@@ -24,6 +24,7 @@ def perf(
     skip: float = 0.25,
     kv: KVRule | None = None,
     history_buffer: bool = True,
+    fused: bool = True,
     seed: int = 1,
     layer_correlation: float = 0.0,
     token_correlation: float = 0.0,
@@ -39,13 +40,14 @@ def perf(
     prefill, decode
         Tokens of the prompt, and tokens to generate.
     config, device
-        The overlay, and name or file of the board it is on.
+        The overlay, which says how K and V are mapped, and name or file of the board it is on.
     skip
         Share of sub-layers that are skipped; 0 for a model without routing.
     kv
         Instead of the policy's KV rule.
-    history_buffer
-        Whether it keeps anything.
+    history_buffer, fused
+        Whether the history buffer keeps anything, and whether reductions run beside what needs or
+        makes their operands.
     seed, layer_correlation, token_correlation
         Of the decisions (`hwroute.sim.performance.workload.synthetic`).
 
@@ -73,7 +75,7 @@ def perf(
         layer_correlation=layer_correlation,
         token_correlation=token_correlation,
     )
-    parameters = replace(Parameters(), history_buffer=history_buffer)
+    parameters = replace(Parameters(), history_buffer=history_buffer, fused=fused)
     setup = Setup(
         program=program, workload=workload, device=load_device(device), parameters=parameters
     )

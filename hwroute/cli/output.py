@@ -42,6 +42,19 @@ def emit(
     if not as_json:
         _print(text)
         return
+    record = collected(result, config=config, model_hash=model_hash, seed=seed, tools=tools)
+    _print(json.dumps(record, indent=2, allow_nan=False))
+
+
+def collected(
+    result: Mapping[str, object],
+    *,
+    config: Config | None = None,
+    model_hash: str | None = None,
+    seed: int | None = None,
+    tools: Mapping[str, str] | None = None,
+) -> dict[str, object]:
+    """Return a result of the running command with its provenance, as `emit` prints it."""
     record = provenance.collect(
         command=click.get_current_context().find_root().obj,
         config=config,
@@ -49,7 +62,7 @@ def emit(
         seed=seed,
         tools=tools,
     )
-    _print(json.dumps({**result, "provenance": record}, indent=2, allow_nan=False))
+    return {**result, "provenance": record}
 
 
 def _print(text: str) -> None:

@@ -1,12 +1,16 @@
 """``hwroute perf``: the performance model."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwroute.cli.options import json_option
-from hwroute.cli.output import emit
+from hwroute.cli.output import collected, emit
 from hwroute.config import load
+from hwroute.memory_config import KVMapping
 from hwroute.policy_terms import KVRule
 
 if TYPE_CHECKING:
@@ -32,10 +36,24 @@ if TYPE_CHECKING:
     show_default="the policy's",
     help="K and V of a token in a layer whose attention it skipped.",
 )
+@click.option(
+    "--kv-mapping",
+    type=click.Choice(["token", "interleaved"]),
+    show_default="the configuration's",
+    help="K and V of a token: whole in one port of HBM, or spread over all ports.",
+)
 @click.option("--no-kv-buffer", is_flag=True, help="The history buffer keeps nothing.")
+@click.option("--no-fused", is_flag=True, help="Reductions are passes of their own.")
 @click.option("--seed", default=1, help="Of the decisions.")
 @click.option("--layer-correlation", default=0.0, help="Of decisions, between layers, 0 to 1.")
 @click.option("--token-correlation", default=0.0, help="Of decisions, between tokens, 0 to 1.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the result and its tables there.",
+)
 @json_option
 def perf(
     model: str,
@@ -45,17 +63,23 @@ def perf(
     decode: int,
     skip: float,
     kv: str | None,
+    kv_mapping: str | None,
     no_kv_buffer: bool,
+    no_fused: bool,
     seed: int,
     layer_correlation: float,
     token_correlation: float,
+    output: Path | None,
     as_json: bool,
 ) -> None:
     """Say how fast a model of any size would run on a board, and where the time goes."""
     from hwroute import api
-    from hwroute.sim.performance.report import summary
+    from hwroute.sim.performance.report import figures, summary
 
     overlay = load(config)
+    if kv_mapping:
+        memory = replace(overlay.memory, kv_mapping=KVMapping(kv_mapping))
+        overlay = replace(overlay, memory=memory)
     result = api.perf(
         model,
         prefill=prefill,
@@ -65,27 +89,23 @@ def perf(
         skip=skip,
         kv=KVRule(kv) if kv else None,
         history_buffer=not no_kv_buffer,
+        fused=not no_fused,
         seed=seed,
         layer_correlation=layer_correlation,
         token_correlation=token_correlation,
     )
-    emit(_fields(result), summary(result), as_json=as_json, config=overlay, seed=seed)
+    fields = figures(result)
+    if output:
+        _write(output, result, collected(fields, config=overlay, seed=seed))
+    emit(fields, summary(result), as_json=as_json, config=overlay, seed=seed)
 
 
-def _fields(result: "Performance") -> dict[str, Any]:
-    """Return the result as JSON has it."""
-    attention, ffn = result.setup.workload.skipped
-    return {
-        "tokens_per_second": result.tokens_per_second,
-        "tokens_per_second_with_prefill": result.tokens_per_second_overall,
-        "prefill_seconds": result.prefill_seconds,
-        "decode_seconds": result.decode_seconds,
-        "bandwidth_efficiency": result.bandwidth_efficiency,
-        "bytes_per_token": result.bytes_per_token,
-        "kv": {"hit_share": result.kv_hit_share},
-        "bytes": dict(result.traffic.kinds),
-        "steps_simulated": len(result.steps),
-        "error": result.error,
-        "skip": {"attention": attention, "ffn": ffn},
-        "assumption": result.setup.workload.assumption,
-    }
+def _write(folder: Path, result: "Performance", record: dict[str, Any]) -> None:
+    """Write a result as JSON and its tables as CSV."""
+    from hwroute.sim.performance.tables import tables
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in tables(result):
+        table.write(folder)
+    text = json.dumps(record, indent=2, allow_nan=False)
+    (folder / "result.json").write_text(text + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """A whole generation: the prompt and some steps simulated, the other steps interpolated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -25,10 +25,6 @@ SEED = 1
 def step_cycles(run: Run) -> float:
     """Return the cycles of a decode step: up to where the next one begins."""
     return run.marks[1] - run.marks[0]
-
-
-def _moved(kind: str, run: Run) -> float:
-    return run.traffic.kinds[kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +56,14 @@ class Performance:
         """Return the sum of a figure over all steps."""
         return self.between.total(self.figures(figure))
 
+    def totals(self, figures: Callable[[Run], Mapping[str, float]]) -> dict[str, float]:
+        """Return the sums of named figures over all steps; one that a step lacks is 0 there."""
+        each = [figures(run) for run in self.steps.values()]
+        return {
+            name: self.between.total(np.array([one.get(name, 0.0) for one in each], np.float64))
+            for name in dict.fromkeys(name for one in each for name in one)
+        }
+
     @cached_property
     def cycles(self) -> Floats:
         """Cycles of each step, simulated or interpolated."""
@@ -78,8 +82,8 @@ class Performance:
     def traffic(self) -> Traffic:
         """Bytes of all steps."""
         traffic = Traffic()
-        for kind in sorted({kind for run in self.steps.values() for kind in run.traffic.kinds}):
-            traffic.add(kind, max(0, round(self.total(partial(_moved, kind)))))
+        for kind, size in self.totals(lambda run: run.traffic.kinds).items():
+            traffic.add(kind, max(0, round(size)))
         return traffic
 
     @property
@@ -114,11 +118,21 @@ class Performance:
         return sum(self.traffic.kinds[kind] for kind in kinds) / max(1, len(self.cycles))
 
     @property
+    def hbm_bytes_per_token(self) -> float:
+        """Bytes that a decode step reads from HBM."""
+        kinds = self.traffic.kinds
+        return (kinds["weights"] + kinds["kv_read"]) / max(1, len(self.cycles))
+
+    @property
+    def peak(self) -> float:
+        """Bytes a second at the pins of the HBM ports that the machine has."""
+        ports = self.setup.program.config.kv.hbm_ports
+        return self.setup.device.hbm.channel_gb_s * 1e9 * ports
+
+    @property
     def bandwidth_efficiency(self) -> float:
-        """Bytes that HBM moved in decode, over the peak of the ports that the machine has."""
-        hbm = self.setup.device.hbm
-        peak = hbm.channel_gb_s * 1e9 * self.setup.program.config.kv.hbm_ports
-        return self.traffic.hbm / self.decode_seconds / peak if len(self.cycles) else 0.0
+        """Bytes that decode reads from HBM over what the ports would read at their peak."""
+        return self.hbm_bytes_per_token * self.tokens_per_second / self.peak
 
     @property
     def kv_hit_share(self) -> float:

@@ -68,7 +68,7 @@ def features(program: Program, workload: Workload) -> Floats:
     Sub-layers that execute, by kind; entries that attention goes through; and those that it may
     find in the history buffer.
     """
-    executed = _effective(program, workload)
+    executed = effective(program, workload)
     steps = np.arange(workload.prompt, workload.tokens)
     own = executed[:, 0, :]
     deals = [one for one in program.instructions if one.name == "kv.deal"]
@@ -91,7 +91,7 @@ def features(program: Program, workload: Workload) -> Floats:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _effective(program: Program, workload: Workload) -> NDArray[np.bool_]:
+def effective(program: Program, workload: Workload) -> NDArray[np.bool_]:
     """Return the decisions with what the Program forces."""
     executed = workload.executed.copy()
     asked: dict[tuple[int, int], Instruction] = {}
@@ -104,3 +104,12 @@ def _effective(program: Program, workload: Workload) -> NDArray[np.bool_]:
             bits = True if rule is None else decided(rule, 0, workload.tokens, workload)
             executed[layer, kind] = bits
     return executed
+
+
+def written_slots(program: Program, workload: Workload) -> float:
+    """Return the share of slots that are written, of one for each token and layer."""
+    written = effective(program, workload)[:, 0, :]
+    for one in program.instructions:
+        if one.name == "kv.deal" and not one["plane"]:
+            written[one["layer"]] = True
+    return float(written.mean())

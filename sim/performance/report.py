@@ -1,52 +1,82 @@
-"""What a measured generation says, as text."""
+"""What a measured generation says, as plain values and as text."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
+from typing import Any
 
-from hwroute.isa.fields import QUEUED
 from hwroute.sim.performance.generation import Performance
+from hwroute.sim.performance.metrics import bound, hbm_rate, kv_figures, utilization
 from hwroute.sim.performance.parameters import Parameters
+from hwroute.sim.performance.tables import tables
+
+BOUND_OF = {
+    "hbm": "HBM moving the same bytes as long sequential reads, without a pause",
+    "ddr": "DDR moving the same bytes without a pause",
+    "array": "the array making the same products on all multipliers, without a pause",
+}
+
+
+def figures(result: Performance) -> dict[str, Any]:
+    """Return the result as JSON has it; `docs/cli.md` defines each key."""
+    attention, ffn = result.setup.workload.skipped
+    limit = bound(result)
+    return {
+        "tokens_per_second": result.tokens_per_second,
+        "tokens_per_second_with_prefill": result.tokens_per_second_overall,
+        "prefill_seconds": result.prefill_seconds,
+        "decode_seconds": result.decode_seconds,
+        "bandwidth_efficiency": result.bandwidth_efficiency,
+        "peak_gb_s": result.peak / 1e9,
+        "bytes_per_token": result.bytes_per_token,
+        "hbm_bytes_per_token": result.hbm_bytes_per_token,
+        "kv": asdict(kv_figures(result)),
+        "utilization": utilization(result),
+        "bound": {
+            "tokens_per_second": limit.tokens_per_second,
+            "by": limit.by,
+            "meaning": BOUND_OF[limit.by],
+            "hbm_gb_s": hbm_rate(result) / 1e9,
+        },
+        "bytes": dict(result.traffic.kinds),
+        "steps_simulated": len(result.steps),
+        "error": result.error,
+        "skip": {"attention": attention, "ffn": ffn},
+        "assumption": result.setup.workload.assumption,
+    }
 
 
 def summary(result: Performance) -> str:
-    """Return the figures, and below them what they rest on: decisions and free parameters."""
-    setup, traffic = result.setup, result.traffic
-    workload, count = setup.workload, max(1, len(result.cycles))
+    """Return the figures, where time and bytes go, and what it rests on."""
+    setup, kv, limit = result.setup, kv_figures(result), bound(result)
+    workload, program, device = setup.workload, setup.program, setup.device
     attention, ffn = workload.skipped
-    kinds = ", ".join(
-        f"{kind} {size / count / 1e6:.3f}" for kind, size in sorted(traffic.kinds.items())
-    )
-    program, device = setup.program, setup.device
-    speed, overall = result.tokens_per_second, result.tokens_per_second_overall
-    share, hits = result.bandwidth_efficiency, result.kv_hit_share
     simulated = f"{len(result.steps)} of {len(result.cycles)} steps simulated"
+    speed, overall = result.tokens_per_second, result.tokens_per_second_overall
+    read, peak = result.hbm_bytes_per_token / 1e6, result.peak / 1e9
+    efficiency = (
+        f"bandwidth efficiency {result.bandwidth_efficiency:.1%}: "
+        f"{read:,.1f} MB a token read from HBM, of a peak of {peak:.1f} GB/s"
+    )
+    attended = (
+        f"K and V: {kv.delivered_gb_s:.1f} GB/s handed to the array, {kv.hit_share:.1%} of it from "
+        f"the history buffer; HBM at {kv.physical_utilization:.1%} of its peak meanwhile; "
+        f"{kv.storage_saved:.1%} of storage saved"
+    )
     lines = [
         f"{program.model} on {device.name} ({program.config.name})",
         f"prompt of {workload.prompt} tokens, {workload.generate} generated",
         f"prompt {result.prefill_seconds:.4f} s, decode {result.decode_seconds:.4f} s",
         f"{speed:.2f} token/s in decode, {overall:.2f} token/s with the prompt's time",
         f"{simulated}; two standard errors of the decode time: {result.error:.2%}",
-        f"HBM moves {share:.1%} of its peak; the history buffer serves {hits:.1%} of K and V",
-        f"MB of a step: {kinds}",
-        *_units(result),
+        f"bound {limit.tokens_per_second:.2f} token/s: {BOUND_OF[limit.by]}",
+        efficiency,
+        attended,
+        *("\n" + table.text() for table in tables(result)),
+        "",
         f"assumption: {workload.assumption}",
         f"skipped: {attention:.1%} of attention, {ffn:.1%} of FFN",
         f"free parameters: {_values(setup.parameters)}",
     ]
     return "\n".join(lines)
-
-
-def _units(result: Performance) -> list[str]:
-    """Return how busy each unit is over the simulated steps."""
-    if not result.steps:
-        return []
-    runs = list(result.steps.values())
-    cycles = sum(run.cycles for run in runs)
-    shares = []
-    for unit in QUEUED:
-        busy = sum(run.busy()[unit] for run in runs) / cycles
-        waits = sum(run.waits()[unit] for run in runs) / cycles
-        shares.append(f"{unit.name.lower()} {busy:.1%} / {waits:.1%}")
-    return [f"units busy / waiting for others: {', '.join(shares)}"]
 
 
 def _values(parameters: Parameters) -> str:
