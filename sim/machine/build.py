@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def build_machine(
     HwrouteError
         Verilator or the compiler refused the design: our bug.
     """
+    return _built(config, folder, waves, tuple(faults))
+
+
+@cache
+def _built(config: Config, folder: Path, waves: bool, faults: tuple[MachineFault, ...]) -> Path:
+    """Build what is not there yet; a process hashes the text, which is long, once."""
     machine = emitted_machine(config, folder / "emitted")
     sources = {
         "machine.sv": plant(machine, faults) if faults else machine,

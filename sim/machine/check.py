@@ -86,6 +86,7 @@ def check_machine(
     folder: Path,
     builds: Path,
     waves: bool = True,
+    interpreter: Interpreter | None = None,
     **settings: Any,
 ) -> Checked:
     """Run both; where they differ, run the machine again and write waves around that.
@@ -96,12 +97,21 @@ def check_machine(
         As in `hwroute.sim.machine.run.run_machine`.
     waves
         Whether to run again for waves.
+    interpreter
+        That runs the Program, with a journal; by default a new one.
     settings
         Its further settings.
+
+    Raises
+    ------
+    ValueError
+        The interpreter has no journal.
     """
     start = time.perf_counter()
-    journal = Journal()
-    interpreter = Interpreter(program, image, journal=journal)
+    interpreter = interpreter or Interpreter(program, image, journal=Journal())
+    journal = interpreter.state.journal
+    if journal is None:
+        raise ValueError("interpreter must have a journal, not None")
     generation = interpreter.generate(prompt, generate, stop=stop)
     golden_end = time.perf_counter()
     build_machine(program.config, folder=builds)

@@ -1,14 +1,17 @@
 """What random Programs reach: counts of what an interpreted run did."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hwroute.isa.fields import QUEUED
 from hwroute.isa.instruction import Instruction
 from hwroute.isa.table import TABLE
 from hwroute.kv import ORDER_FIELDS
+from hwroute.models.image import Image
+from hwroute.models.interpreter.journal import Journal
 from hwroute.models.interpreter.run import Interpreter
 from hwroute.models.tile import Values
+from hwroute.program import Program
 from hwroute.sim.random_programs.case import RandomCase, outcome_of
 
 HIT, KEEP = ORDER_FIELDS.index("hit"), ORDER_FIELDS.index("keep")
@@ -30,10 +33,23 @@ KEYS: tuple[Key, ...] = (
 """All that is counted, in the order of the table."""
 
 
-class _Counting(Interpreter):
-    """An interpreter that counts."""
+class Counting(Interpreter):
+    """An interpreter that counts what its runs meet.
 
-    counts: Counter[Key]
+    Members
+    -------
+    counts
+        How often each of `KEYS` was met.
+    """
+
+    def __init__(self, program: Program, image: Image, *, journal: Journal | None = None):
+        super().__init__(program, image, journal=journal)
+        self.counts: Counter[Key] = Counter(dict.fromkeys(KEYS, 0))
+
+    def _run(self, progress: Callable[[int], None]) -> int:
+        puts = super()._run(progress)
+        self._count("opcode", "halt")
+        return puts
 
     def _control(self, index: int, one: Instruction) -> int:
         target = super()._control(index, one)
@@ -109,19 +125,14 @@ class _Counting(Interpreter):
         self._count("product", "biased", one["biased"] & one["last"])
         self._count("product", "fp32", one["format"] & one["last"])
 
-    def count_halt(self) -> None:
-        """Count what ends every run and is not executed by a unit."""
-        self._count("opcode", "halt")
-
 
 def coverage(cases: Iterable[RandomCase]) -> Counter[Key]:
     """Return how often runs of the cases met each of `KEYS`."""
     counts: Counter[Key] = Counter(dict.fromkeys(KEYS, 0))
     for case in cases:
-        interpreter = _Counting(case.program, case.image)
-        interpreter.counts = counts
+        interpreter = Counting(case.program, case.image)
         outcome_of(interpreter, case)
-        interpreter.count_halt()
+        counts.update(interpreter.counts)
     return counts
 
 
