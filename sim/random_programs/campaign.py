@@ -18,7 +18,7 @@ from hwroute.paths import PACKAGE
 from hwroute.sim.emission import hash_of_files, source_files
 from hwroute.sim.machine.build import build_machine
 from hwroute.sim.random_programs.coverage import Key
-from hwroute.sim.random_programs.generate import random_case
+from hwroute.sim.random_programs.generate import drawn_config, random_case
 from hwroute.sim.random_programs.on_machine import run_on_machine
 from hwroute.sim.random_programs.setting import CONFIGS
 
@@ -66,27 +66,26 @@ Tallies = dict[str, Tally]
 """By name of the configuration."""
 
 
-def run_seeds(seeds: Iterable[int], config: Config | None, builds: Path) -> Tallies:
-    """Run Programs one after the other.
+def run_seeds(seeds: Iterable[int], config: Config, builds: Path) -> Tally:
+    """Run Programs of one configuration, one after the other.
 
     Parameters
     ----------
     seeds
         Which ones.
     config
-        For which configuration; None: for that which each seed draws.
+        For which configuration.
     builds
         Where builds are kept.
     """
-    found: Tallies = {}
+    found = Tally()
     with tempfile.TemporaryDirectory(prefix="hwroute-random-") as folder:
         for seed in seeds:
             case = random_case(seed, config)
             ran = run_on_machine(case, folder=Path(folder), builds=builds)
-            tally = found.setdefault(case.program.config.name, Tally())
             counts = Counter({" ".join(key): count for key, count in ran.counts.items()})
             failures = {seed: ran.difference} if ran.difference else {}
-            tally.add(Tally(1, ran.instructions, ran.cycles, counts, failures))
+            found.add(Tally(1, ran.instructions, ran.cycles, counts, failures))
     return found
 
 
@@ -104,9 +103,9 @@ def run_campaign(
     Parameters
     ----------
     seeds, config, builds
-        As in `run_seeds`.
+        As in `run_seeds`; with None each seed draws its own.
     kept
-        Where finished chunks are kept, in a folder for each state of machines and sources.
+        Where finished chunks are kept, in a folder for each state of a machine and the sources.
     jobs
         Processes, by default as many as there are cores.
     progress
@@ -117,74 +116,73 @@ def run_campaign(
     HwrouteError
         A machine cannot be built: our bug.
     """
-    machines = [build_machine(one, folder=builds) for one in ([config] if config else CONFIGS)]
-    folder = kept / _fingerprint(machines)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = config.name if config else "drawn"
+    chunks = []
+    for one in [config] if config else CONFIGS:
+        mine = [seed for seed in seeds if config or drawn_config(seed) == one]
+        folder = kept / _fingerprint(build_machine(one, folder=builds))
+        folder.mkdir(parents=True, exist_ok=True)
+        chunks += [_Chunk(one, mine[at : at + CHUNK], folder) for at in range(0, len(mine), CHUNK)]
     total: Tallies = {}
-    for part, found in _run_chunks(seeds, config, builds, folder / name, jobs or CORES):
-        for configuration, tally in found.items():
-            total.setdefault(configuration, Tally()).add(tally)
-        progress(len(part))
+    for chunk, found in _run_chunks(chunks, builds, jobs or CORES):
+        total.setdefault(chunk.config.name, Tally()).add(found)
+        progress(len(chunk.seeds))
     return total
 
 
-def _run_chunks(
-    seeds: range, config: Config | None, builds: Path, folder: Path, jobs: int
-) -> Iterator[tuple[range, Tallies]]:
-    """Yield each chunk of seeds with what it found: those that are kept first."""
-    folder.mkdir(exist_ok=True)
-    starts = range(seeds.start, seeds.stop, CHUNK)
-    parts = [range(start, min(start + CHUNK, seeds.stop)) for start in starts]
-    files = {part: folder / f"{part.start}-{part.stop}.json" for part in parts}
-    for part in parts:
-        if files[part].exists():
-            yield part, _read(files[part])
-    left = [part for part in parts if not files[part].exists()]
-    for part, found in _run(left, config, builds, jobs):
-        _write(found, files[part])
-        yield part, found
+@dataclass(frozen=True)
+class _Chunk:
+    """Seeds that are run together; `folder` is where what they found is kept."""
+
+    config: Config
+    seeds: list[int]
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{self.seeds[0]}-{self.seeds[-1]}-{len(self.seeds)}.json"
 
 
-def _run(
-    parts: list[range], config: Config | None, builds: Path, jobs: int
-) -> Iterator[tuple[range, Tallies]]:
+def _run_chunks(chunks: list[_Chunk], builds: Path, jobs: int) -> Iterator[tuple[_Chunk, Tally]]:
+    """Yield each chunk with what it found: those that are kept first."""
+    left = [chunk for chunk in chunks if not chunk.file.exists()]
+    for chunk in chunks:
+        if chunk not in left:
+            yield chunk, _read(chunk.file)
+    for chunk, found in _run(left, builds, jobs):
+        _write(found, chunk.file)
+        yield chunk, found
+
+
+def _run(chunks: list[_Chunk], builds: Path, jobs: int) -> Iterator[tuple[_Chunk, Tally]]:
     """Yield chunks as they are finished; one job is this process."""
     if jobs == 1:
-        yield from ((part, run_seeds(part, config, builds)) for part in parts)
+        yield from ((one, run_seeds(one.seeds, one.config, builds)) for one in chunks)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        futures = {pool.submit(run_seeds, part, config, builds): part for part in parts}
+        futures = {pool.submit(run_seeds, one.seeds, one.config, builds): one for one in chunks}
         try:
             yield from ((futures[one], one.result()) for one in as_completed(futures))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _fingerprint(machines: Iterable[Path]) -> str:
-    """Return a hash of the machines and of all sources that decide what a run finds."""
+def _fingerprint(machine: Path) -> str:
+    """Return a hash of a machine and of all sources that decide what a run finds."""
     runners = [file for name in RUNNERS for file in sorted((PACKAGE / name).rglob("*.py"))]
     sources = hash_of_files([*source_files(), *runners])
-    names = " ".join(machine.parent.name for machine in machines)
-    return hashlib.sha256(f"{sources} {names}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{sources} {machine.parent.name}".encode()).hexdigest()[:32]
 
 
-def _write(found: Tallies, file: Path) -> None:
-    """Write a chunk, whole or not at all."""
+def _write(found: Tally, file: Path) -> None:
+    """Write what a chunk found, whole or not at all."""
     partial_file = file.with_suffix(f".{os.getpid()}")
-    partial_file.write_text(json.dumps({name: vars(one) for name, one in found.items()}))
+    partial_file.write_text(json.dumps(vars(found)), encoding="utf-8")
     partial_file.replace(file)
 
 
-def _read(file: Path) -> Tallies:
-    """Read a chunk; JSON has the seeds of failures as text."""
-    return {
-        name: Tally(
-            **{
-                **one,
-                "counts": Counter(one["counts"]),
-                "failures": {int(seed): text for seed, text in one["failures"].items()},
-            }
-        )
-        for name, one in json.loads(file.read_text()).items()
-    }
+def _read(file: Path) -> Tally:
+    """Read what a chunk found; JSON has the seeds of failures as text."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found["counts"] = Counter(found["counts"])
+    found["failures"] = {int(seed): text for seed, text in found["failures"].items()}
+    return Tally(**found)

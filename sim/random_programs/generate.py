@@ -33,6 +33,11 @@ SEQUENCES = (0, 1, 1, 2)
 """How many sequences of K and V a Program has: they take most of its cycles."""
 
 
+def drawn_config(seed: int) -> Config:
+    """Return the configuration that a seed draws."""
+    return Random(seed).choice(CONFIGS)
+
+
 def random_case(seed: int, config: Config | None = None) -> RandomCase:
     """Return the case of a seed and a configuration: the same each time.
 
