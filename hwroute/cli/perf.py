@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--output",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the result and its tables there.",
+    help="Also write the result, its tables and pictures there.",
 )
 @json_option
 def perf(
@@ -101,11 +101,13 @@ def perf(
 
 
 def _write(folder: Path, result: "Performance", record: dict[str, Any]) -> None:
-    """Write a result as JSON and its tables as CSV."""
+    """Write a result as JSON, its tables as CSV, and its pictures."""
+    from hwroute.sim.performance.pictures import draw
     from hwroute.sim.performance.tables import tables
 
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables(result):
         table.write(folder)
+    draw(result, folder)
     text = json.dumps(record, indent=2, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")

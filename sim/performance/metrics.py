@@ -91,8 +91,8 @@ def utilization(result: Performance) -> dict[str, float]:
     return {
         **busy,
         "hbm": result.traffic.hbm / result.peak / seconds,
-        "ddr": result.traffic.ddr / _ddr_rate(result) / seconds,
-        "multipliers": result.total(_products) / _product_rate(result) / seconds,
+        "ddr": result.traffic.ddr / ddr_rate(result) / seconds,
+        "multipliers": result.total(_products) / product_rate(result) / seconds,
     }
 
 
@@ -102,8 +102,8 @@ def bound(result: Performance) -> Bound:
     return Bound(
         seconds={
             "hbm": result.traffic.hbm / hbm_rate(result) / steps,
-            "ddr": result.traffic.ddr / _ddr_rate(result) / steps,
-            "array": result.total(_products) / _product_rate(result) / steps,
+            "ddr": result.traffic.ddr / ddr_rate(result) / steps,
+            "array": result.total(_products) / product_rate(result) / steps,
         }
     )
 
@@ -119,7 +119,7 @@ def hbm_rate(result: Performance) -> float:
     return config.kv.hbm_ports * BEAT_BYTES * result.hertz / min(rates.stream_cycles(1), whole)
 
 
-def _ddr_rate(result: Performance) -> float:
+def ddr_rate(result: Performance) -> float:
     """Return the bytes a second that the DDR ports move."""
     beat_cycles = result.setup.memories().ddr_beat_cycles
     return DDR_PORT.data_bits // 8 * result.hertz / beat_cycles
@@ -129,6 +129,6 @@ def _products(run: Run) -> float:
     return sum(one.products for one in run.events if one.unit is Unit.ARRAY)
 
 
-def _product_rate(result: Performance) -> float:
+def product_rate(result: Performance) -> float:
     """Return the products a second of all multipliers."""
     return result.setup.program.config.array.columns * LANES * result.hertz

@@ -74,11 +74,14 @@ def test_fusion_and_mapping_are_switches() -> None:
     assert interleaved["provenance"]["config"]["memory"]["kv_mapping"] == "interleaved"
 
 
-def test_a_folder_gets_the_result_and_its_tables(tmp_path: Path) -> None:
+def test_a_folder_gets_the_result_its_tables_and_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     result = CliRunner().invoke(main, [*SMALL.split(), "--json", "-o", str(folder)])
     assert result.exit_code == 0, result.output
     assert json.loads((folder / "result.json").read_text()) == json.loads(result.stdout)
+    assert {"roofline.png", "roofline.svg", "decode.pftrace"} <= {
+        one.name for one in folder.iterdir()
+    }
     with (folder / "time.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sum(float(row["share"]) for row in rows) == pytest.approx(1)

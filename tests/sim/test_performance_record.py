@@ -1,6 +1,7 @@
 """What a run of the performance model records beside its totals adds up to them."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hwroute.config import PRESETS
 from hwroute.isa.fields import BEAT_BYTES, LINE_ELEMENTS
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sim.performance.executor import Machine, Setup
-from hwroute.sim.performance.moves import Move, Moves
+from hwroute.sim.performance.moves import NEAR, Move, Moves, levels
 from hwroute.sim.performance.workload import Rates, synthetic
 
 CONFIG = PRESETS["demo"]
@@ -42,8 +43,9 @@ def test_the_ports_are_busy_when_data_move(run) -> None:
     busy = sum(move.ports * (move.end - move.start) for move in run.hbm_moves)
     assert busy == pytest.approx(sum(run.port_busy), rel=1e-9)
     assert all(0 <= move.start < move.end <= run.end for move in run.hbm_moves + run.ddr_moves)
-    assert max(move.ports for move in run.hbm_moves) <= CONFIG.kv.hbm_ports
-    assert max(move.ports for move in run.ddr_moves) <= 1
+    for moves, ports in ((run.hbm_moves, CONFIG.kv.hbm_ports), (run.ddr_moves, 1)):
+        assert max(move.ports for move in moves) <= ports + 1e-9
+        assert all(one.end <= after.start + NEAR for one, after in pairwise(moves))
 
 
 def test_products_are_those_of_the_shapes(machine, run) -> None:
@@ -86,3 +88,29 @@ def test_what_follows_at_the_same_rate_is_one_move() -> None:
     moves.add(13, 15, 1)
     moves.add(15, 15, 3)
     assert moves.all() == [Move(0, 10, 2), Move(10, 12, 1), Move(13, 15, 1)]
+
+
+def test_what_overlaps_is_one_move_with_the_mean() -> None:
+    moves = Moves()
+    moves.add(0, 2, 4)
+    moves.add(3, 4, 4)
+    moves.add(1, 11, 1)
+    assert moves.all() == [Move(0, 11, (8 + 4 + 10) / 11)]
+    moves.add(20, 21, 1)
+    assert [move.start for move in moves.all()] == [0, 20]
+
+
+def test_levels_are_the_moves_one_after_the_other() -> None:
+    moves = [Move(1, 3, 2), Move(3, 4, 1), Move(6, 8, 4)]
+    times, values = levels(moves, 100)
+    assert times.tolist() == [1, 3, 4, 6, 8]
+    assert values.tolist() == [2, 1, 0, 4, 0]
+    assert [part.tolist() for part in levels([], 100)] == [[0], [0]]
+
+
+def test_levels_of_many_moves_are_means_that_keep_the_sum() -> None:
+    moves = [Move(2 * index, 2 * index + 1, 1 + index % 3) for index in range(1000)]
+    times, values = levels(moves, 50)
+    assert len(times) == len(values) == 50
+    total = sum(values[:-1] * np.diff(times))
+    assert total == pytest.approx(sum(move.ports * (move.end - move.start) for move in moves))
