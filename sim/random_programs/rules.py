@@ -2,10 +2,13 @@
 
 from functools import partial
 
+import numpy as np
+
 from hwroute.isa.fields import Kind, Register, Unit
 from hwroute.isa.instruction import Instruction
 from hwroute.kv import ORDER_FIELDS
 from hwroute.models.image import Image
+from hwroute.models.interpreter.journal import Journal
 from hwroute.models.interpreter.run import Interpreter
 from hwroute.models.interpreter.state import MachineError
 from hwroute.models.tile import Values
@@ -148,13 +151,42 @@ class Ruled(Interpreter):
             self._open = {"scores": set(), "values": set()}
 
 
+class Littered(Interpreter):
+    """An interpreter whose scratchpad and statistics begin with numbers, as a machine's may."""
+
+    def _reset(self) -> None:
+        super()._reset()
+        numbers = np.random.default_rng(1)
+        for memory in (self.state.scratchpad, self.state.statistics):
+            # Positive, finite and below one, in FP16 as in FP32.
+            largest = 0x3C << 8 * (memory.itemsize - 1)
+            memory[:] = numbers.integers(1, largest, memory.shape, memory.dtype)
+
+
+def _writes(interpreter: Interpreter, case: RandomCase) -> list[tuple[object, ...]]:
+    """Run an interpreter that has a journal; return all that was written, in order."""
+    with np.errstate(all="ignore"):
+        outcome_of(interpreter, case)
+    assert interpreter.state.journal
+    return [
+        (
+            step.index,
+            write.space,
+            write.places.tobytes(),
+            (write.bits if write.mask is None else write.bits * write.mask).tobytes(),
+        )
+        for step in interpreter.state.journal.steps
+        for write in step.writes
+    ]
+
+
 def _require(holds: bool, rule: str) -> None:
     if not holds:
         raise RuleError(rule)
 
 
 def require_legal(case: RandomCase) -> None:
-    """Run a case with the rules, and at two paces.
+    """Run a case with the rules, over what a machine may begin with, and at two paces.
 
     Raises
     ------
@@ -164,6 +196,11 @@ def require_legal(case: RandomCase) -> None:
     # A Program whose targets cannot be boundaries has no tokens.
     with_tokens(case.program.instructions, case.program.tile)
     outcome_of(Ruled(case.program, case.image), case)
+    clean, littered = (
+        _writes(kind(case.program, case.image, journal=Journal()), case)
+        for kind in (Interpreter, Littered)
+    )
+    _require(clean == littered, "nothing may be read that was never written")
     for pace in range(2):
         check(case, partial(overlapped, seed=pace))
 

@@ -29,10 +29,11 @@ def test_one_instruction_is_left_with_what_it_needs() -> None:
 
     case = next(case for case in map(random_case, range(50)) if fails(case))
     small = shrink(case, fails)
-    assert names(small) == ["set", "rotate", "halt"]
+    assert names(small) == ["set", "load", "rotate", "halt"]
     (one,) = (one for one in small.program.instructions if one.name == "rotate")
     assert one["heads"] == 2
-    assert one.units("wait") == one.units("signal") == ()
+    assert one.units("wait") == (Unit.DMA,)
+    assert one.units("signal") == ()
     assert is_legal(small)
     assert small.image.program == small.program.hash
 
@@ -95,6 +96,15 @@ def first(name: str, **values: int) -> RandomCase:
     return next(case for case in map(random_case, range(100)) if has(case))
 
 
+def unfilled(case: RandomCase) -> RandomCase:
+    """Return the case without what fills the scratchpad at its start."""
+    instructions = tuple(
+        Instruction("sync", {}) if one.name == "load" and one["lines"] > 99 else one
+        for one in case.program.instructions
+    )
+    return case.with_program(replace(case.program, instructions=instructions))
+
+
 @pytest.mark.parametrize(
     ("case", "rule"),
     [
@@ -102,6 +112,7 @@ def first(name: str, **values: int) -> RandomCase:
         (changed(first("matmul", first=0), "matmul", first=0), "partial sums"),
         (changed(first("argmax"), "argmax", first=0), "argmax"),
         (changed(first("values"), "scores", heads=1, first=5, queries=255), "scores"),
+        (unfilled(first("swiglu")), "never written"),
         (changed(first("put", value=Register.TOKEN), "sync", wait=0), "token"),
     ],
 )

@@ -82,8 +82,8 @@ def test_a_program_that_fails_is_made_small(
     lines = explain(case, folder=tmp_path, builds=tmp_path).splitlines()
     why = f"an assertion failed under seed {case.seed}"
     assert lines[0] == f"seed {case.seed} at {case.program.config.name}: {why}"
-    assert lines[1] == f"3 of {len(case.program.instructions)} instructions still fail: {why}"
-    assert [line.split()[0] for line in lines[-3:]] == ["set", "rotate", "halt"]
+    assert lines[1] == f"4 of {len(case.program.instructions)} instructions still fail: {why}"
+    assert [line.split()[0] for line in lines[-4:]] == ["set", "load", "rotate", "halt"]
     other = next(case for case in map(random_case, range(50)) if not has(case))
     with pytest.raises(ValueError, match="must fail"):
         explain(other, folder=tmp_path, builds=tmp_path)
