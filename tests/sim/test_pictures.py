@@ -23,6 +23,7 @@ from hwroute.sim.performance.pictures.buffer import draw_buffer
 from hwroute.sim.performance.pictures.buffer import shares as hit_shares
 from hwroute.sim.performance.pictures.perfetto_trace import lanes, write_trace
 from hwroute.sim.performance.pictures.roofline import DECODE, PREFILL, Roofs, points
+from hwroute.sim.performance.pictures.style import UNIT_NAMES
 from hwroute.sim.performance.pictures.timeline import draw_timeline, layer_window
 from hwroute.sim.performance.pictures.work import (
     IDLE,
@@ -192,6 +193,8 @@ def parse(path: Path) -> tuple[dict[str, list], dict[str, list]]:
 def test_the_trace_holds_every_instruction(drawn, result, run) -> None:
     name = "prefill" if run is result.prefill else "decode"
     slices, counters = parse(drawn / f"{name}.pftrace")
+    assert list(slices) == [one for one in UNIT_NAMES.values() if one in slices]
+    assert list(counters) == ["HBM ports busy", "DDR port busy"]
     classes: Counter[str] = Counter()
     for parts in slices.values():
         for issued, retired, instruction in parts:

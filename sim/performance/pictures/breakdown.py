@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SMALL = 5e-4
 """Share of the time below which, in prefill and in decode, a row says too little to be drawn."""
+PAUSES = (WAITING, IDLE)
 Row = tuple[str, str]
 """Name of a unit, and its work."""
 
@@ -58,32 +59,32 @@ def draw_time(performance: Performance, folder: Path) -> list[Path]:
 
 
 def _rows(panels: list[dict[Row, float]]) -> list[Row]:
-    """Return the rows: units in a fixed order, in each the longest first, waiting last."""
+    """Return the rows: units in a fixed order, in each the longest first, and last its pauses."""
     largest: dict[Row, float] = {}
     for values in panels:
         for row, share in values.items():
             largest[row] = max(largest.get(row, 0.0), share)
     units = list(UNIT_NAMES.values())
 
-    def place(row: Row) -> tuple[int, bool, float]:
+    def place(row: Row) -> tuple[int, int, float]:
         unit, work = row
-        return units.index(unit), work == WAITING, -largest[row]
+        return units.index(unit), PAUSES.index(work) if work in PAUSES else -1, -largest[row]
 
-    return sorted((row for row in largest if row[1] != IDLE and largest[row] >= SMALL), key=place)
+    return sorted((row for row in largest if largest[row] >= SMALL), key=place)
 
 
 def _bars(axes: "Axes", rows: list[Row], values: dict[Row, float]) -> None:
     plain_axes(axes, grid="x")
     for place, (unit, work) in enumerate(rows):
         percent = 100 * values.get((unit, work), 0.0)
-        waits = work == WAITING
+        pauses = work in PAUSES
         axes.barh(
             place,
             percent,
             height=0.72,
-            color="white" if waits else UNIT_COLOURS[unit],
-            edgecolor=GREY if waits else UNIT_COLOURS[unit],
-            hatch="////" if waits else None,
+            color="white" if pauses else UNIT_COLOURS[unit],
+            edgecolor=GREY if pauses else UNIT_COLOURS[unit],
+            hatch="////" if work == WAITING else None,
         )
         text = f" {percent:.1f}" if percent >= 0.05 else " -"
         axes.text(percent, place, text, va="center", fontsize=8)

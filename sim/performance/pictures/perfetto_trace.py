@@ -11,7 +11,7 @@ from hwroute.sim.performance.pictures.style import UNIT_NAMES
 from hwroute.sim.performance.result import Event, Run
 
 if TYPE_CHECKING:
-    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
+    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackDescriptor, TrackEvent
 
 SEQUENCE = 1
 """All packets are of one sequence, in order."""
@@ -81,12 +81,15 @@ class _Trace:
         self.hertz = hertz
         self.builder = TraceProtoBuilder()
         self._tracks = count(1)
+        # One track holds all others, which so stand in the order in which they come.
+        root = self.builder.add_packet().track_descriptor
+        root.uuid, root.name = next(self._tracks), program.model
+        root.child_ordering = root.EXPLICIT
+        self._root = root.uuid
 
     def slices(self, name: str, events: list[Event]) -> None:
         """Add a track of instructions, none of which begins before the one before has ended."""
-        track = next(self._tracks)
-        descriptor = self.builder.add_packet().track_descriptor
-        descriptor.uuid, descriptor.name = track, name
+        track = self._track(name).uuid
         for event in events:
             begin = self._event(event.issued, track)
             begin.type = begin.TYPE_SLICE_BEGIN
@@ -97,15 +100,21 @@ class _Trace:
 
     def counter(self, name: str, moves: list[Move]) -> None:
         """Add a track of how many ports are busy."""
-        track = next(self._tracks)
-        descriptor = self.builder.add_packet().track_descriptor
-        descriptor.uuid, descriptor.name = track, name
+        descriptor = self._track(name)
         descriptor.counter.unit_name = "ports"
+        track = descriptor.uuid
         times, values = levels(moves, MOST_CHANGES)
         for time, value in zip(times.tolist(), values.tolist(), strict=True):
             event = self._event(time, track)
             event.type = event.TYPE_COUNTER
             event.double_counter_value = value
+
+    def _track(self, name: str) -> "TrackDescriptor":
+        """Add a track below the others."""
+        descriptor = self.builder.add_packet().track_descriptor
+        descriptor.uuid = descriptor.sibling_order_rank = next(self._tracks)
+        descriptor.parent_uuid, descriptor.name = self._root, name
+        return descriptor
 
     def _event(self, cycle: float, track: int) -> "TrackEvent":
         packet = self.builder.add_packet()

@@ -8,7 +8,7 @@ from hwroute.sim.performance.pictures.style import BLUE, GREEN, PINK, RED, YELLO
 from hwroute.sim.performance.result import Event, Run
 from hwroute.timing import UNIT_QUEUE_CYCLES
 
-WAITING, IDLE = "waiting for others", "nothing to do"
+WAITING, IDLE = "waiting for others", "no instruction"
 PROJECTIONS, SCORES, VALUES, FFN, HEAD = (
     "attention projections",
     "scores",
@@ -67,7 +67,7 @@ def cycles_by_work(program: Program, run: Run) -> dict[Unit, dict[str, float]]:
     """Return the cycles of each unit by what it did; those of a unit add up to the run's.
 
     WAITING are those in which it worked on nothing, while its next instruction lacked a token or a
-    place; IDLE the others.
+    place; IDLE the others, in which the sequencer had handed it none.
     """
     found = {}
     for unit, parts in stretches(run).items():
