@@ -233,13 +233,13 @@ def device_names() -> list[str]:
     return sorted(path.stem for path in DEVICES.glob("*.toml"))
 
 
-def load_device(name: str) -> Device:
-    """Return a device by name, or read a TOML file.
+def device_path(name: str) -> Path:
+    """Return the file of a device that ships, or a TOML file as it is.
 
     Raises
     ------
     InputError
-        Neither; the message gives the nearest name. Or the file is no device.
+        Neither; the message gives the nearest name.
     """
     known = device_names()
     path = DEVICES / f"{name}.toml" if name in known else Path(name)
@@ -248,6 +248,18 @@ def load_device(name: str) -> Device:
             f"device must be a TOML file or one of {', '.join(known)}, not {name!r}"
             f"{nearest(name, known)}"
         )
+    return path
+
+
+def load_device(name: str) -> Device:
+    """Return a device by name, or read a TOML file.
+
+    Raises
+    ------
+    InputError
+        Neither; the message gives the nearest name. Or the file is no device.
+    """
+    path = device_path(name)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         device: Device = from_plain(Device, values)

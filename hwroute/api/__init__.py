@@ -12,6 +12,7 @@ from hwroute.api.programs import (
     draw_scratchpad,
     make_image,
 )
+from hwroute.api.reproduce import reproduce
 from hwroute.api.runs import Executor, Generated, compare, evaluate, generate, simulate
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "load",
     "make_image",
     "perf",
+    "reproduce",
     "simulate",
 ]

@@ -40,6 +40,10 @@ COMMANDS = {
         "hwroute.cli.perf:perf",
         "Say how fast a model of any size would run on a board, and where the time goes.",
     ),
+    "reproduce": Entry(
+        "hwroute.cli.reproduce:reproduce",
+        "Put what SkipOPU prints beside what the performance model says.",
+    ),
     "verilog": Entry(
         "hwroute.cli.verilog:verilog",
         "Write the Verilog of the machine, the same text every time, and a Vivado project.",

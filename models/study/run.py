@@ -71,7 +71,7 @@ def run(captured: Capture, *, seed: int, samples: int) -> Study:
         raise ValueError(f"Samples must be a positive multiple of {SEEDS}, not {samples!r}")
     seeds = tuple(range(seed, seed + SEEDS))
     names = [*RANDOM, *CAPTURED]
-    cells = [measure(name, _draw(name, captured, seeds, samples // SEEDS)) for name in names]
+    cells = [measure(name, draw(name, captured, seeds, samples // SEEDS)) for name in names]
     return Study(
         samples=samples,
         seeds=seeds,
@@ -81,7 +81,7 @@ def run(captured: Capture, *, seed: int, samples: int) -> Study:
     )
 
 
-def _draw(
+def draw(
     name: str, captured: Capture, seeds: tuple[int, ...], n: int
 ) -> Iterator[tuple[int, Dots]]:
     """Yield each seed with n dot products of the data called `name`."""

@@ -1,0 +1,294 @@
+"""How far results move when a free parameter moves by a tenth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from hwroute.errors import InputError
+from hwroute.isa.fields import LINE_BYTES
+from hwroute.sim.device import ATOM_BYTES, Device
+from hwroute.sim.performance.executor import Machine, Setup
+from hwroute.sim.performance.parameters import Parameters
+from hwroute.sim.performance.reproduce.attention import mean_cycles
+from hwroute.sim.performance.reproduce.cases import Case, decode_steps
+from hwroute.sim.performance.reproduce.kv_bandwidth import delivered
+from hwroute.sim.performance.reproduce.rows import paragraphs
+from hwroute.sim.performance.reproduce.sources import leaves, sources
+
+T = TypeVar("T", Parameters, Device, Any)
+STEP = 0.1
+CONTEXT = 640
+"""Tokens before the decode steps: the middle of [128, 1024], where a step takes the mean."""
+PROMPT, LAYERS = 128, 4
+"""Tokens of the prompt whose attention is timed, and layers of it."""
+STEPS = 2
+"""Decode steps: each skips as many sub-layers as the other."""
+SPEED, RATE, PREFILL, DECODE = "token/s", "dense K/V, GB/s", "prefill gain", "decode gain"
+FIGURES = (SPEED, RATE, PREFILL, DECODE)
+QUANTA = {"port_fifo_bytes": LINE_BYTES, "device.hbm.burst_bytes": ATOM_BYTES}
+"""What some sizes are multiples of."""
+TIED = {"device.hbm.port_mhz": "device.hbm.dram_mhz"}
+"""The DRAM's clock is a multiple of the port's, so both move."""
+FIXED = (
+    "device.format",
+    "device.logic.",
+    "device.hbm.channels",
+    "device.hbm.channel_bytes",
+    "device.hbm.port_bits",
+    "device.hbm.dram_mhz",
+    "device.hbm.address.",
+    "device.ddr.port_bits",
+)
+"""Numbers of a board that are none of its speed, or that another one moves."""
+SKIP_SOURCE = 'the paper: "about 25 %" of sub-layers'
+SEED_SOURCE = "a choice; other draws show how much the mean of a draw moves"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a value of a parameter does.
+
+    Parameters
+    ----------
+    value
+        That the parameter is given.
+    moves
+        Of each of `FIGURES`, less 1; empty where the model refuses the value.
+    """
+
+    value: Any
+    moves: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """A parameter.
+
+    Parameters
+    ----------
+    name, value, source
+        Of the parameter: its path, what it is, and from where.
+    changes
+        Below and above the value, or, of a switch, the other way.
+    """
+
+    name: str
+    value: Any
+    source: str
+    changes: tuple[Change, ...]
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        changes = [{"value": one.value, "moves": one.moves} for one in self.changes]
+        return {
+            "parameter": self.name,
+            "value": self.value,
+            "source": self.source,
+            "changes": changes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """Every free parameter, and how far results move with it.
+
+    Parameters
+    ----------
+    about
+        What was run: paragraphs of one line.
+    base
+        `FIGURES` as they are.
+    shifts
+        The parameters.
+    """
+
+    about: tuple[str, ...]
+    base: dict[str, float]
+    shifts: list[Shift]
+
+
+class Runs:
+    """What is run for every value.
+
+    Parameters
+    ----------
+    case
+        Model and machine.
+    context, steps
+        Tokens before the decode steps, and steps.
+    prompt, layers
+        Tokens of the prompt whose attention is timed, and layers of it.
+    """
+
+    def __init__(self, case: Case, *, context: int, steps: int, prompt: int, layers: int):
+        plain = replace(case, skip=0.0)
+        self.routed = case.setup(context, steps + 1, even=True)
+        self.dense = plain.setup(context, 2)
+        self.prompt = case.with_layers(layers).setup(prompt, 1)
+        self.dense_prompt = plain.with_layers(layers).setup(prompt, 1)
+
+    def figures(self, parameters: Parameters, device: Device) -> dict[str, float]:
+        """Return `FIGURES` of a machine; gains are of attention over the dense unfused one's."""
+
+        def given(setup: Setup, *, fused: bool = parameters.fused) -> Setup:
+            return replace(setup, parameters=replace(parameters, fused=fused), device=device)
+
+        routed, dense = given(self.routed), given(self.dense, fused=False)
+        prompt, dense_prompt = given(self.prompt), given(self.dense_prompt, fused=False)
+        steps, dense_steps = decode_steps(routed), decode_steps(dense)
+        cycles = sum(run.marks[1] - run.marks[0] for run in steps)
+        before = mean_cycles(dense_prompt, [Machine(dense_prompt).prefill()])
+        return {
+            SPEED: len(steps) / cycles * device.core_mhz * 1e6,
+            RATE: delivered(dense, dense_steps).gb_s,
+            PREFILL: before / mean_cycles(prompt, [Machine(prompt).prefill()]),
+            DECODE: mean_cycles(dense, dense_steps) / mean_cycles(routed, steps),
+        }
+
+
+def sensitivity(
+    case: Case,
+    *,
+    context: int = CONTEXT,
+    steps: int = STEPS,
+    prompt: int = PROMPT,
+    layers: int = LAYERS,
+    only: Callable[[str], bool] = lambda _: True,
+    done: Callable[[int], None] = lambda _: None,
+) -> Sensitivity:
+    """Move every free parameter down and up by `STEP`, alone.
+
+    Parameters
+    ----------
+    case
+        Model and machine.
+    context, steps, prompt, layers
+        As in `Runs`.
+    only
+        Which parameters, by path.
+    done
+        Called with 1 for each that is done.
+    """
+    sizes = {"context": context, "steps": steps, "prompt": prompt, "layers": layers}
+    runs = Runs(case, **sizes)
+    base = runs.figures(case.parameters, case.device)
+    shifts = _workload_shifts(case, sizes, base)
+    for name, value, source in free(case):
+        if only(name):
+            shifts.append(_shift(case, runs, base, name, value, source))
+            done(1)
+    about = paragraphs(
+        f"""
+        Every number and switch that neither the RTL (`hwroute.timing`) nor the configuration fixes,
+        moved alone by {STEP:.0%}, a whole number by 1 at least, a switch the other way.
+        `device.`: of `sim/devices`; `workload.`: of the decisions; the others are of
+        `hwroute.sim.performance.parameters`.
+
+        {SPEED}: {steps} decode steps behind {context} tokens. {RATE}: a dense step there. {DECODE}
+        and {PREFILL}: attention sub-layers of these steps, and of a prompt of {prompt} tokens
+        through {layers} layers, over the dense unfused ones.
+        """
+    )
+    return Sensitivity(about=about, base=base, shifts=shifts)
+
+
+def free(case: Case) -> list[tuple[str, Any, str]]:
+    """Return path, value and source of every free parameter that is a number or a switch."""
+    known = sources(case.board)
+    own = list(leaves(case.parameters))
+    board = [(f"device.{path}", value) for path, value in leaves(case.device)]
+    return [
+        (path, value, known[path] if path in known else known[path.partition(".")[0]])
+        for path, value in [*own, *board]
+        if isinstance(value, int | float) and not path.startswith(FIXED)
+    ]
+
+
+def _shift(
+    case: Case, runs: Runs, base: dict[str, float], name: str, value: Any, source: str
+) -> Shift:
+    """Move one parameter."""
+    changes = []
+    for other in neighbours(value, QUANTA.get(name, 1)):
+        try:
+            changes.append(_change(other, runs.figures(*_moved(case, name, value, other)), base))
+        except (InputError, ValueError):
+            changes.append(Change(value=other, moves={}))
+    return Shift(name=name, value=value, source=source, changes=tuple(changes))
+
+
+def _change(value: Any, moved: dict[str, float], base: dict[str, float]) -> Change:
+    return Change(value=value, moves={key: moved[key] / base[key] - 1 for key in FIGURES})
+
+
+def _workload_shifts(case: Case, sizes: dict[str, int], base: dict[str, float]) -> list[Shift]:
+    """Move what the decisions are drawn from."""
+    skips, seeds = neighbours(case.skip), (case.seed + 1, case.seed + 2)
+    cases = [
+        (
+            "workload.skip",
+            case.skip,
+            SKIP_SOURCE,
+            [(one, replace(case, skip=one)) for one in skips],
+        ),
+        (
+            "workload.seed",
+            case.seed,
+            SEED_SOURCE,
+            [(one, replace(case, seed=one)) for one in seeds],
+        ),
+    ]
+    return [
+        Shift(
+            name=name,
+            value=value,
+            source=source,
+            changes=tuple(
+                _change(other, Runs(one, **sizes).figures(one.parameters, one.device), base)
+                for other, one in others
+            ),
+        )
+        for name, value, source, others in cases
+    ]
+
+
+def neighbours(value: Any, quantum: int = 1) -> list[Any]:
+    """Return a value a tenth below and above; of a whole number by a quantum at least.
+
+    Of a switch the other way; a whole number stays above 0.
+    """
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, float):
+        return [value * (1 - STEP), value * (1 + STEP)]
+    step = quantum * max(1, round(STEP * value / quantum))
+    return [one for one in (value - step, value + step) if one > 0]
+
+
+def _moved(case: Case, name: str, value: Any, other: Any) -> tuple[Parameters, Device]:
+    """Return parameters and device with another value of one of them."""
+    moved = {name: other}
+    if name in TIED:
+        tied = dict(leaves(case.device))[TIED[name].removeprefix("device.")]
+        moved[TIED[name]] = tied * other // value
+    device = {
+        path.removeprefix("device."): one
+        for path, one in moved.items()
+        if path.startswith("device.")
+    }
+    own = {path: one for path, one in moved.items() if not path.startswith("device.")}
+    return _replaced(case.parameters, own), _replaced(case.device, device)
+
+
+def _replaced(thing: T, changes: dict[str, Any]) -> T:
+    """Return a dataclass with other values of fields, at any depth, by path."""
+    inner: dict[str, dict[str, Any]] = {}
+    own = {}
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(name, {})[rest] = value
+        else:
+            own[name] = value
+    deep = {name: _replaced(getattr(thing, name), parts) for name, parts in inner.items()}
+    return replace(thing, **own, **deep)
