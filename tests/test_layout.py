@@ -127,7 +127,8 @@ def normal(name: str) -> str:
 
 def test_every_foreign_import_is_a_declared_dependency(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["train"], *extras["cluster"]]
     declared = {normal(re.split(r"[<>=!~;\[ ]", line)[0]) for line in lines}
     distributions = metadata.packages_distributions()
     foreign = {

