@@ -10,6 +10,7 @@ from hwroute.config import PRESETS
 from hwroute.errors import HwrouteError
 from hwroute.paths import build_dir
 from hwroute.program import Program
+from hwroute.sim.machine_faults import load_faults
 from hwroute.sim.random_programs import on_machine
 from hwroute.sim.random_programs.campaign import run_campaign
 from hwroute.sim.random_programs.case import RandomCase
@@ -63,6 +64,23 @@ def test_programs_of_all_configurations() -> None:
     assert total.programs == len(ALL)
     assert set(tallies) == {config.name for config in CONFIGS}
     assert {name: seldom(one) for name, one in tallies.items()} == {name: [] for name in tallies}
+
+
+@pytest.mark.slow
+@pytest.mark.cpp
+@pytest.mark.parametrize(("name", "unit"), [("npe-silu-sign", "npe"), ("scores-maximum", "array")])
+def test_a_fault_of_the_machine_is_shown_by_a_few_instructions(
+    name: str, unit: str, tmp_path: Path
+) -> None:
+    fault = 1 + [one.name for one in load_faults()].index(name)
+    settings: dict[str, Any] = {"folder": tmp_path, "builds": BUILDS, "fault": fault}
+    cases = (random_case(seed, DEMO) for seed in QUICK)
+    case = next(one for one in cases if run_on_machine(one, **settings).difference)
+    lines = explain(case, **settings).splitlines()
+    assert f"unit {unit}" in lines[0]
+    code = lines[lines.index("", 4) + 1 :]
+    assert code[-1].strip() == "halt"
+    assert len(code) <= 10, "\n".join(lines)
 
 
 def test_a_program_that_fails_is_made_small(
