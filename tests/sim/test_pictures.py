@@ -15,6 +15,7 @@ from hwroute import api
 from hwroute.config import PRESETS
 from hwroute.errors import InputError
 from hwroute.isa.fields import QUEUED, Unit
+from hwroute.policy_terms import KVRule
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.pictures import draw, front, pareto
 from hwroute.sim.performance.pictures.bandwidth import DDR, HBM, peaks, phases_of
@@ -70,6 +71,20 @@ def test_each_picture_is_a_png_and_an_svg(drawn, name) -> None:
 def test_the_same_result_gives_the_same_bytes(drawn, result, tmp_path) -> None:
     for path in draw(result, tmp_path):
         assert path.read_bytes() == (drawn / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"skip": 0.0, "prefill": 9, "decode": 2},
+        {"skip": 0.95, "prefill": 1, "decode": 3},
+        {"kv": KVRule.EVICT, "fused": False, "prefill": 3, "decode": 1},
+    ],
+)
+def test_any_result_can_be_drawn(options, tmp_path) -> None:
+    """None skips, nearly all skip, no decode and entries evicted: no picture warns or fails."""
+    names = {path.name for path in draw(api.perf("tiny", config=CONFIG, **options), tmp_path)}
+    assert ("buffer.png" in names) == ("decode.pftrace" in names) == (options["decode"] > 1)
 
 
 def test_without_decode_its_pictures_are_left_away(result, tmp_path) -> None:

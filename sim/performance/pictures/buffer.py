@@ -71,9 +71,9 @@ def _layers(axes: "Axes", found: dict[int, Attention], layers: int, capacity: in
         label="kept for the next layer",
     )
     skipped = [layer for layer in range(layers) if layer not in found]
-    axes.plot(
-        skipped, [0] * len(skipped), "x", color=GREY, label="attention skipped", clip_on=False
-    )
+    if skipped:
+        zeros = [0] * len(skipped)
+        axes.plot(skipped, zeros, "x", color=GREY, label="attention skipped", clip_on=False)
     top = max([one.entries for one in found.values()], default=1)
     if capacity <= 1.5 * top:
         axes.axhline(capacity, color="black", linewidth=1, linestyle="--", label="room")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hwroute.isa.fields import Unit
 from hwroute.picture import save_picture
@@ -56,12 +56,12 @@ def new_figure(width: float, height: float, performance: Performance) -> "Figure
     return figure
 
 
-def plain_axes(axes: "Axes", *, grid: str = "") -> None:
+def plain_axes(axes: "Axes", *, grid: Literal["x", "y"] | None = None) -> None:
     """Leave away what says nothing: the upper and right edge; a light grid along `grid`."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if grid:
-        axes.grid(axis=grid, color=LIGHT)  # type: ignore[arg-type]
+        axes.grid(axis=grid, color=LIGHT)
         axes.set_axisbelow(True)
 
 
