@@ -23,18 +23,12 @@ from hwroute.sim.performance.reproduce.attention import (
 )
 from hwroute.sim.performance.reproduce.cases import Case, dealt, decode_steps, sublayer_cycles
 from hwroute.sim.performance.reproduce.end_to_end import end_to_end
+from hwroute.sim.performance.reproduce.free import free, neighbours
 from hwroute.sim.performance.reproduce.kv_bandwidth import delivered, kv_bandwidth, variants
 from hwroute.sim.performance.reproduce.kv_storage import kv_storage
 from hwroute.sim.performance.reproduce.rows import TOLERANCE, Row
 from hwroute.sim.performance.reproduce.run import NAMES, SECTIONS, run, steps
-from hwroute.sim.performance.reproduce.sensitivity import (
-    FIGURES,
-    RATE,
-    SPEED,
-    free,
-    neighbours,
-    sensitivity,
-)
+from hwroute.sim.performance.reproduce.sensitivity import FIGURES, RATE, SPEED, sensitivity
 from hwroute.sim.performance.reproduce.table1 import table1
 
 PROMPT, STEPS = 40, 4
@@ -225,7 +219,7 @@ def test_results_move_with_what_they_depend_on(case) -> None:
 
 def test_a_value_that_the_model_refuses_is_said_so(case, monkeypatch) -> None:
     chosen = "device.hbm.dram_mhz"
-    monkeypatch.setattr("hwroute.sim.performance.reproduce.sensitivity.FIXED", ())
+    monkeypatch.setattr("hwroute.sim.performance.reproduce.free.FIXED", ())
     result = sensitivity(
         case, context=PROMPT, prompt=20, layers=3, only=lambda name: name == chosen
     )

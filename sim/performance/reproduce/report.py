@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from hwroute.sim.performance.reproduce.free import STEP
 from hwroute.sim.performance.reproduce.rows import TOLERANCE, Row, Section, paragraphs
-from hwroute.sim.performance.reproduce.sensitivity import FIGURES, STEP, Change, Sensitivity
+from hwroute.sim.performance.reproduce.sensitivity import FIGURES, Change, Sensitivity
 from hwroute.sim.performance.tables import Table
 
 DASH = "-"

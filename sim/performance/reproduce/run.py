@@ -13,8 +13,9 @@ from hwroute.sim.performance.reproduce import (
 from hwroute.sim.performance.reproduce.attention import NAME as ATTENTION
 from hwroute.sim.performance.reproduce.attention import attention
 from hwroute.sim.performance.reproduce.cases import Case
+from hwroute.sim.performance.reproduce.free import free
 from hwroute.sim.performance.reproduce.rows import Section
-from hwroute.sim.performance.reproduce.sensitivity import Sensitivity, free, sensitivity
+from hwroute.sim.performance.reproduce.sensitivity import Sensitivity, sensitivity
 
 SENSITIVITY, ALL = "sensitivity", "all"
 SECTIONS: dict[str, Callable[[Case], Section]] = {

@@ -2,44 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from hwroute.errors import InputError
-from hwroute.isa.fields import LINE_BYTES
-from hwroute.sim.device import ATOM_BYTES, Device
+from hwroute.sim.device import Device
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.reproduce.attention import mean_cycles
 from hwroute.sim.performance.reproduce.cases import Case, decode_steps
+from hwroute.sim.performance.reproduce.free import QUANTA, STEP, free, moved, neighbours
 from hwroute.sim.performance.reproduce.kv_bandwidth import delivered
 from hwroute.sim.performance.reproduce.rows import paragraphs
-from hwroute.sim.performance.reproduce.sources import leaves, sources
 
-T = TypeVar("T", Parameters, Device, Any)
-STEP = 0.1
 CONTEXT = 640
 """Tokens before the decode steps: the middle of [128, 1024], where a step takes the mean."""
-PROMPT, LAYERS = 128, 4
-"""Tokens of the prompt whose attention is timed, and layers of it."""
+PROMPT, LAYERS = 64, 4
+"""Tokens of the prompt whose attention is timed; layers of it, and of the dense step."""
 STEPS = 2
 """Decode steps: each skips as many sub-layers as the other."""
 SPEED, RATE, PREFILL, DECODE = "token/s", "dense K/V, GB/s", "prefill gain", "decode gain"
 FIGURES = (SPEED, RATE, PREFILL, DECODE)
-QUANTA = {"port_fifo_bytes": LINE_BYTES, "device.hbm.burst_bytes": ATOM_BYTES}
-"""What some sizes are multiples of."""
-TIED = {"device.hbm.port_mhz": "device.hbm.dram_mhz"}
-"""The DRAM's clock is a multiple of the port's, so both move."""
-FIXED = (
-    "device.format",
-    "device.logic.",
-    "device.hbm.channels",
-    "device.hbm.channel_bytes",
-    "device.hbm.port_bits",
-    "device.hbm.dram_mhz",
-    "device.hbm.address.",
-    "device.ddr.port_bits",
-)
-"""Numbers of a board that are none of its speed, or that another one moves."""
 SKIP_SOURCE = 'the paper: "about 25 %" of sub-layers'
 SEED_SOURCE = "a choice; other draws show how much the mean of a draw moves"
 
@@ -117,15 +99,15 @@ class Runs:
     context, steps
         Tokens before the decode steps, and steps.
     prompt, layers
-        Tokens of the prompt whose attention is timed, and layers of it.
+        Tokens of the prompt whose attention is timed; layers of it, and of the dense step.
     """
 
     def __init__(self, case: Case, *, context: int, steps: int, prompt: int, layers: int):
-        plain = replace(case, skip=0.0)
+        plain = replace(case, skip=0.0).with_layers(layers)
         self.routed = case.setup(context, steps + 1, even=True)
         self.dense = plain.setup(context, 2)
         self.prompt = case.with_layers(layers).setup(prompt, 1)
-        self.dense_prompt = plain.with_layers(layers).setup(prompt, 1)
+        self.dense_prompt = plain.setup(prompt, 1)
 
     def figures(self, parameters: Parameters, device: Device) -> dict[str, float]:
         """Return `FIGURES` of a machine; gains are of attention over the dense unfused one's."""
@@ -184,24 +166,12 @@ def sensitivity(
         `device.`: of `sim/devices`; `workload.`: of the decisions; the others are of
         `hwroute.sim.performance.parameters`.
 
-        {SPEED}: {steps} decode steps behind {context} tokens. {RATE}: a dense step there. {DECODE}
-        and {PREFILL}: attention sub-layers of these steps, and of a prompt of {prompt} tokens
-        through {layers} layers, over the dense unfused ones.
+        {SPEED}: {steps} decode steps behind {context} tokens. {RATE}: a dense step there, through
+        {layers} layers. {DECODE} and {PREFILL}: attention sub-layers of these steps, and of a
+        prompt of {prompt} tokens through {layers} layers, over the dense unfused ones.
         """
     )
     return Sensitivity(about=about, base=base, shifts=shifts)
-
-
-def free(case: Case) -> list[tuple[str, Any, str]]:
-    """Return path, value and source of every free parameter that is a number or a switch."""
-    known = sources(case.board)
-    own = list(leaves(case.parameters))
-    board = [(f"device.{path}", value) for path, value in leaves(case.device)]
-    return [
-        (path, value, known[path] if path in known else known[path.partition(".")[0]])
-        for path, value in [*own, *board]
-        if isinstance(value, int | float) and not path.startswith(FIXED)
-    ]
 
 
 def _shift(
@@ -211,14 +181,14 @@ def _shift(
     changes = []
     for other in neighbours(value, QUANTA.get(name, 1)):
         try:
-            changes.append(_change(other, runs.figures(*_moved(case, name, value, other)), base))
+            changes.append(_change(other, runs.figures(*moved(case, name, value, other)), base))
         except (InputError, ValueError):
             changes.append(Change(value=other, moves={}))
     return Shift(name=name, value=value, source=source, changes=tuple(changes))
 
 
-def _change(value: Any, moved: dict[str, float], base: dict[str, float]) -> Change:
-    return Change(value=value, moves={key: moved[key] / base[key] - 1 for key in FIGURES})
+def _change(value: Any, figures: dict[str, float], base: dict[str, float]) -> Change:
+    return Change(value=value, moves={key: figures[key] / base[key] - 1 for key in FIGURES})
 
 
 def _workload_shifts(case: Case, sizes: dict[str, int], base: dict[str, float]) -> list[Shift]:
@@ -250,45 +220,3 @@ def _workload_shifts(case: Case, sizes: dict[str, int], base: dict[str, float]) 
         )
         for name, value, source, others in cases
     ]
-
-
-def neighbours(value: Any, quantum: int = 1) -> list[Any]:
-    """Return a value a tenth below and above; of a whole number by a quantum at least.
-
-    Of a switch the other way; a whole number stays above 0.
-    """
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, float):
-        return [value * (1 - STEP), value * (1 + STEP)]
-    step = quantum * max(1, round(STEP * value / quantum))
-    return [one for one in (value - step, value + step) if one > 0]
-
-
-def _moved(case: Case, name: str, value: Any, other: Any) -> tuple[Parameters, Device]:
-    """Return parameters and device with another value of one of them."""
-    moved = {name: other}
-    if name in TIED:
-        tied = dict(leaves(case.device))[TIED[name].removeprefix("device.")]
-        moved[TIED[name]] = tied * other // value
-    device = {
-        path.removeprefix("device."): one
-        for path, one in moved.items()
-        if path.startswith("device.")
-    }
-    own = {path: one for path, one in moved.items() if not path.startswith("device.")}
-    return _replaced(case.parameters, own), _replaced(case.device, device)
-
-
-def _replaced(thing: T, changes: dict[str, Any]) -> T:
-    """Return a dataclass with other values of fields, at any depth, by path."""
-    inner: dict[str, dict[str, Any]] = {}
-    own = {}
-    for path, value in changes.items():
-        name, _, rest = path.partition(".")
-        if rest:
-            inner.setdefault(name, {})[rest] = value
-        else:
-            own[name] = value
-    deep = {name: _replaced(getattr(thing, name), parts) for name, parts in inner.items()}
-    return replace(thing, **own, **deep)
