@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     show_default="as many as cores",
     help="Processes on this machine.",
 )
+@click.option(
+    "--pareto",
+    "cost",
+    default="skip",
+    metavar="COLUMN",
+    help="Of results.csv: the cost against which the picture's front is drawn.",
+)
 @json_option
 def sweep(
     file: Path,
@@ -44,12 +51,13 @@ def sweep(
     dry_run: bool,
     scheduler: str | None,
     workers: int | None,
+    cost: str,
     as_json: bool,
 ) -> None:
     """Run the performance model for every point of FILE, a grid or a list in TOML.
 
     An interrupted sweep goes on where it was. A bad point is reported, the others are not lost
-    (exit code 1).
+    (exit code 1). A picture shows the points that no other one beats in token/s and in cost.
     """
     from hwroute import api
     from hwroute.sim.performance.sweep_points import read_points
@@ -68,6 +76,8 @@ def sweep(
             command=click.get_current_context().find_root().obj,
         )
     emit({"rows": result.rows}, _text(points, result, output), as_json=as_json)
+    if len(result.failed) < len(points):
+        _draw(points, result, output, cost)
     if result.failed:
         raise CheckFailedError(f"{len(result.failed)} of {len(points)} points failed")
 
@@ -85,6 +95,16 @@ def _show(points: list["Point"], folder: Path, *, as_json: bool) -> None:
     ]
     rows = [{"point": point.plain(), "finished": point in done} for point in points]
     emit({"rows": rows}, "\n".join(lines), as_json=as_json)
+
+
+def _draw(points: list["Point"], result: "Sweep", folder: Path, cost: str) -> None:
+    """Draw the points and their front."""
+    from hwroute.sim.performance.pictures import pareto
+    from hwroute.sim.performance.sweep_points import varying
+    from hwroute.sim.performance.sweep_store import columns_of
+
+    rows = [columns_of(row) for row in result.rows]
+    pareto(rows, folder, options=varying(points), cost=cost)
 
 
 def _text(points: list["Point"], result: "Sweep", folder: Path) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, fields
 from typing import Any
 
+from hwroute.column_format import LANES
+from hwroute.config import Config
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.metrics import bound, hbm_rate, kv_figures, utilization
 from hwroute.sim.performance.parameters import Parameters
@@ -36,11 +38,22 @@ def figures(result: Performance) -> dict[str, Any]:
             "meaning": BOUND_OF[limit.by],
             "hbm_gb_s": hbm_rate(result) / 1e9,
         },
+        "overlay": overlay_sizes(result.setup.program.config),
         "bytes": dict(result.traffic.kinds),
         "steps_simulated": len(result.steps),
         "error": result.error,
         "skip": {"attention": attention, "ffn": ffn},
         "assumption": result.setup.workload.assumption,
+    }
+
+
+def overlay_sizes(config: Config) -> dict[str, int]:
+    """Return what an overlay costs: multipliers, ports of HBM, bytes of the history buffer."""
+    kv = config.kv
+    return {
+        "multipliers": config.array.columns * LANES,
+        "hbm_ports": kv.hbm_ports,
+        "kv_buffer_bytes": kv.buffer_tokens * 2 * kv.entry_beats * kv.beat_bits // 8,
     }
 
 

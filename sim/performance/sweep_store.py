@@ -65,10 +65,7 @@ class Store:
         record = {"rows": rows, "provenance": provenance}
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         (self.folder / f"{RESULTS}.json").write_text(text, encoding="utf-8")
-        flat = [
-            {**row["point"], **flatten(row.get("figures", {})), **flatten(_rest(row))}
-            for row in rows
-        ]
+        flat = [columns_of(row) for row in rows]
         names = dict.fromkeys(name for row in flat for name in row)
         path = self.folder / f"{RESULTS}.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -77,8 +74,10 @@ class Store:
             writer.writerows(flat)
 
 
-def _rest(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in ("point", "figures")}
+def columns_of(row: Row) -> Row:
+    """Return a row as the CSV has it: options first, figures by their path."""
+    rest = {name: value for name, value in row.items() if name not in ("point", "figures")}
+    return {**row["point"], **flatten(row.get("figures", {})), **flatten(rest)}
 
 
 def read_finished(folder: Path) -> dict[str, Row]:

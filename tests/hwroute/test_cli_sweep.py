@@ -168,6 +168,21 @@ def test_a_configuration_that_changed_is_run_again(file: Path, tmp_path: Path) -
     assert "1 points, 0 of them finished before" in result.stdout
 
 
+def test_the_front_is_drawn_against_any_column(file: Path, tmp_path: Path) -> None:
+    words = ["sweep", file, "-o", tmp_path / "out", "--workers", 2]
+    assert run(*words).exit_code == 0
+    first = (tmp_path / "out" / "pareto.svg").read_bytes()
+    assert run(*words, "--pareto", "overlay.kv_buffer_bytes").exit_code == 0
+    assert (tmp_path / "out" / "pareto.svg").read_bytes() != first
+    assert (tmp_path / "out" / "pareto.png").exists()
+    # A column that is none comes late, when the results are there.
+    result = run(*words, "--pareto", "overlay.kv_bytes")
+    assert "did you mean 'overlay.kv_buffer_bytes'?" in str(result.exception) + result.stderr
+    sizes = rows_of(tmp_path / "out")[0]["figures"]["overlay"]
+    # 64 tokens, K and V of 128 FP16 each.
+    assert sizes == {"multipliers": 1024, "hbm_ports": 4, "kv_buffer_bytes": 64 * 2 * 256}
+
+
 def test_a_dask_cluster_of_two_workers_gives_the_same(file: Path, tmp_path: Path) -> None:
     file.write_text(COMMON + "[[points]]\nskip = 2\n" + GRID, encoding="utf-8")
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
