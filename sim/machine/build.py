@@ -22,6 +22,9 @@ from hwroute.sim.machine.harness import MACHINE, TOP, harness
 from hwroute.sim.machine_faults import MachineFault, plant
 from hwroute.sim.toolchain import find_verilator, require_compiler, run_build
 
+LARGE_BYTES = 20 << 20
+"""Of Verilog text: the C++ of a larger machine is compiled file by file. By default Verilator has
+it compiled in as many pieces as there are jobs, which is fast until a piece has 50 MB."""
 MODELS = Path(__file__).parent.parent / "verilog"
 FLAGS = (
     *("--binary", "--timing", "--assert", "-O3", "-Wno-fatal", "-Wno-lint"),
@@ -95,7 +98,10 @@ def _built(config: Config, folder: Path, waves: bool, faults: tuple[MachineFault
     models = (MODELS / f"hwroute_{name}.v" for name in ("axi_memory", "host"))
     for path in (*library_files(), *simulation_files(), *models):
         sources[path.name.replace(".v", ".sv")] = path.read_text(encoding="utf-8")
-    return _build(sources, [*FLAGS, *(["--trace"] if waves else [])], folder / "verilator")
+    flags = [*FLAGS, *(["--trace"] if waves else [])]
+    if len(machine) > LARGE_BYTES:
+        flags += ["--output-groups", "0"]
+    return _build(sources, flags, folder / "verilator")
 
 
 def _build(sources: dict[str, str], flags: list[str], folder: Path) -> Path:
