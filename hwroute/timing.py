@@ -181,6 +181,14 @@ def array_cycles(*, aligned: bool) -> int:
     return array_column_cycles(aligned=aligned) + convert + accumulate + ARRAY_OUTPUT_CYCLES
 
 
+def kernel_cycles(parts: int, *, aligned: bool) -> int:
+    """Return the cycles from accepting a tile's last beat of K or V to the first beat of x.
+
+    `parts` of a beat of V are written one by one, of K there is one.
+    """
+    return (ALIGNER_CYCLES if aligned else 0) + 2 + parts - 1
+
+
 # NPE of the machine: hwroute.rtl.npe_unit. One instruction after the other.
 
 NPE_CONTROL_CYCLES = 15
@@ -240,6 +248,40 @@ def matmul_front_cycles(rows: int) -> int:
     return 1 + ROW_LIST_CYCLES + rows + 2
 
 
+# Attention on the array: hwroute.rtl.attention_front.
+
+
+def attention_front_cycles(rows: int, heads: int) -> int:
+    """Return the cycles from a scores or values instruction to the start of its job.
+
+    heads: KV heads of a vector, or before the instruction's last one, whichever are more.
+    """
+    return 6 + ROW_LIST_CYCLES + rows + heads
+
+
+# scores on the array: hwroute.rtl.scores. In passes over all entries, each of some rows, one after
+# the other.
+
+
+def scores_sweep_cycles(rows: int) -> int:
+    """Return the cycles from the start of a job, or the end of a pass, to a pass's sweep."""
+    return rows + 2
+
+
+def scores_start_cycles(pairs: int) -> int:
+    """Return the cycles from a pass's sweep to its first beat, for `pairs` of row and head."""
+    return pairs + 6 + SCRATCHPAD_READ_CYCLES
+
+
+SCORES_IDLE_CYCLES = 10
+"""From a pass's last row of the array to where its maxima are known."""
+
+
+def scores_end_cycles(rows: int, words: int) -> int:
+    """Return the cycles from there to the end of the pass, `words` statistics in each row."""
+    return rows * (1 + words)
+
+
 # values on the array: hwroute.rtl.values. In passes over all entries, each of units: a row, a query
 # head and a line of V. A unit of a batch takes a beat for each part of the dimensions, and another
 # cycle where its scores straddle two lines and there is only one part.
@@ -257,7 +299,7 @@ def values_sweep_cycles(rows: int, heads: int, lines: int) -> int:
 
     heads: KV heads of a vector, or before the instruction's last one, whichever are more.
     """
-    return 7 + ROW_LIST_CYCLES + rows + heads + 2 * lines
+    return attention_front_cycles(rows, heads) + 1 + 2 * lines
 
 
 def values_start_cycles(units: int) -> int:
@@ -308,6 +350,9 @@ KV_REQUEST_CYCLES = 8
 KV_SWEEP_CYCLES = 5
 """Of a sweep besides its entries; hidden where a port takes longer for its entry of a round than
 there are entries in the round."""
+KV_BATCH_CYCLES = 4
+"""From the last line that is taken of a batch to the first request for an entry of the one for
+which it made room (`hwroute.rtl.kv_batches.DEPTH` batches wait, and one is being collected)."""
 KV_LINE_CYCLES = 4
 """From the last beat of a line, at an HBM port, to the line."""
 KV_EXPONENT_CYCLES = 5

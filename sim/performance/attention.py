@@ -5,6 +5,7 @@ of HBM) brings its entries one after the other, up to `timing.KV_READ_AHEAD_ENTR
 array, which takes a batch when all its sources bring it.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,16 @@ from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES
 from hwroute.isa.instruction import Instruction
 from hwroute.kv import ORDER_FIELDS
 from hwroute.rtl.column_ports import ColumnShape
+from hwroute.rtl.kv_batches import DEPTH
 from hwroute.sim.performance.memory import Memories, Run
+from hwroute.sim.performance.tiles import NEVER, Arrival, Lines, Tiles
 
 PAIRS = 256
 """Pairs of row and query head, and of row and line of K, of a sweep of scores."""
 LINE_BEATS = LINE_BYTES // BEAT_BYTES
 FIELD = {name: index for index, name in enumerate(ORDER_FIELDS)}
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +39,15 @@ class Sweep:
         Of V, not of K.
     line, lines
         First line of the vector, and lines.
+    rows
+        Of a pass of scores; of values all.
     units
         Of each line, the beats of x that use its tile, for each of its parts.
     """
 
     value: bool
     line: int
+    rows: int
     units: tuple[int, ...]
 
     @property
@@ -60,12 +67,12 @@ class Batch:
     kinds
         How each comes: SOME, WHOLE or HIT.
     groups
-        Cycles in which the array's loader takes a line of all of them: up to the last source.
+        Which of the sources each of the array's loader's beats takes, as indices, for each line.
     """
 
     sources: Ints
     kinds: Ints
-    groups: int
+    groups: tuple[Ints, ...]
 
 
 SOME, WHOLE, HIT = range(3)
@@ -107,7 +114,7 @@ def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
             at_once = min(at_once, config.array.accumulator_rows // max(groups))
         passes = [min(at_once, rows - row) for row in range(0, rows, at_once)]
         return [
-            Sweep(value=False, line=line, units=tuple(part * group for group in groups))
+            Sweep(value=False, line=line, rows=part, units=tuple(part * group for group in groups))
             for part in passes
         ]
     units = [rows * group for group in groups]
@@ -122,7 +129,7 @@ def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
         else:
             stop = start + 1
             parts = [(min(slots, units[start] - at),) for at in range(0, units[start], slots)]
-        sweeps += [Sweep(value=True, line=line + start, units=part) for part in parts]
+        sweeps += [Sweep(value=True, line=line + start, rows=rows, units=part) for part in parts]
         start = stop
     return sweeps
 
@@ -139,11 +146,17 @@ def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
     batches = []
     for start, stop in cuts_of(order[:, FIELD["round"]].tolist(), source.tolist()):
         part = source[start:stop]
-        groups = int(part.max()) // vectors + 1
+        groups = groups_of(part, vectors)
         batches.append(Batch(sources=part, kinds=kinds[start:stop], groups=groups))
     counts = np.zeros((3, banks + config.kv.hbm_ports), np.int64)
     np.add.at(counts, (kinds, source), 1)
     return Batches(batches=batches, counts=counts)
+
+
+def groups_of(sources: Ints, vectors: int) -> tuple[Ints, ...]:
+    """Return which of some sources the loader takes in each beat of `vectors`, up to the last."""
+    group = sources // vectors
+    return tuple(np.flatnonzero(group == number) for number in range(int(group.max()) + 1))
 
 
 def cuts_of(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:
@@ -194,6 +207,16 @@ class Reader:
         self._waits = self.memories.rates.read_cycles
 
     @property
+    def vector_lines(self) -> int:
+        """Lines of a vector."""
+        return self.vector // LINE_BEATS
+
+    @property
+    def line_period(self) -> float:
+        """Cycles in which a source makes a line of its beats."""
+        return LINE_BYTES * 8 / self.config.kv.beat_bits
+
+    @property
     def slot_beats(self) -> int:
         """Beats of a slot."""
         return 2 * self.vector + self.exponents
@@ -215,48 +238,74 @@ class Reader:
         return float(self._ready.max())
 
     def begin(self, start: float, sweep: Sweep) -> None:
-        """Make the sources ready for sweeps, the first of which is asked for then."""
+        """Make the sources ready for sweeps, the first of which is taken up at `start`."""
         banks, total = self.config.kv.buffer_banks, self._sources
-        self._ready = np.full(total, start)
-        self._ready[banks:] = np.maximum(start + self._waits, self.memories.hbm.free)
+        asked = start + timing.KV_REQUEST_CYCLES
+        self._ready = np.full(total, asked)
+        self._ready[banks:] = np.maximum(asked + self._waits, self.memories.hbm.free)
         # When the array began with the entry that fills a source's FIFO, and when it had done with
         # the one that fills its queue.
         fits = max(1, self.fifo_lines // sweep.lines)
         ahead = timing.KV_READ_AHEAD_ENTRIES
-        self._begun = np.full((min(fits, ahead), total), start)
-        self._left = np.full((ahead, total), start)
+        self._begun = np.full((min(fits, ahead), total), asked)
+        self._left = np.full((ahead, total), asked)
         self._turn = np.zeros(total, np.int64)
-        self._loaded = start
+        self._walked = asked
+        self._known = deque([-np.inf] * (DEPTH + 1), maxlen=DEPTH + 1)
+        self.tiles = Tiles(self._shape)
 
     def sweep(self, sweep: Sweep, cut: Batches, head_lines: int, taken: float) -> float:
         """Go through all entries, the array being free at `taken`; return when it is again."""
         runs = self._hbm_runs(sweep)
-        bank = sweep.lines * LINE_BYTES * 8 / self.config.kv.beat_bits
-        costs = np.array([*(self._run_cycles(one) for one in runs), bank])
+        costs = np.array([*(self._run_cycles(one) for one in runs), self.bank_beats(sweep)])
         waits = np.array([self._waits, self._waits, 0.0])
-        ready, left, begun = self._ready, self._left, self._begun
-        start = float(ready[self.config.kv.buffer_banks :].min())
-        for batch in cut.batches:
+        ready, left, begun, tiles = self._ready, self._left, self._begun, self.tiles
+        banks = self.config.kv.buffer_banks
+        start = float(ready[banks:].min())
+        tiles.taken = max(tiles.taken, taken)
+        line = costs[SOME] * LINE_BEATS / sum(beats for _, beats in runs[SOME])
+        tail = 0 if sweep.value else self.exponents
+        for number, batch in enumerate(cut.batches):
             at, cycles = batch.sources, self.source_cycles(batch, costs)
             turn = self._turn[at]
             room = np.maximum(left[turn % len(left), at], begun[turn % len(begun), at])
             begin = np.maximum(ready[at], room + waits[batch.kinds])
+            begin = np.maximum(begin, self._asks(len(at), number == 0) + waits[batch.kinds])
             ready[at] = end = begin + cycles
-            # Line by line the loader follows the slowest source, and the beats the loader.
-            loads, beats = self.batch_cycles(sweep, batch.groups, head_lines)
-            first = max(self._loaded, begin.max() + cycles.max() / sweep.lines)
-            begun[turn % len(begun), at] = first
-            loaded = max(first + loads, end.max() + loads / sweep.lines)
-            taken = max(taken + beats, loaded + beats / sweep.lines)
-            # So many tiles wait in front of the array.
-            self._loaded = max(loaded, taken - self._shape.tiles * beats / sweep.lines)
-            left[turn % len(left), at] = self._loaded
+            come = begin + (line + timing.KV_LINE_CYCLES - 1)
+            done = end + (timing.KV_LINE_CYCLES - 1 - tail)
+            begun[turn % len(begun), at] = tiles.batch(
+                Lines(
+                    units=sweep.units,
+                    groups=self._groups(batch, come, done),
+                    period=self.line_period,
+                    tail=tail,
+                    value=sweep.value,
+                    head_lines=head_lines,
+                )
+            )
+            left[turn % len(left), at] = tiles.loaded
+            self._known.append(tiles.loaded)
             self._turn[at] = turn + 1
+        self._walked += timing.KV_SWEEP_CYCLES
         self._note(start, cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
         size = sweep.lines * LINE_BYTES
         self.hit_bytes += int(cut.counts[HIT].sum()) * size
         self.handed_bytes += int(cut.counts.sum()) * size
-        return float(taken)
+        return tiles.taken
+
+    def _asks(self, count: int, first: bool) -> Floats:
+        """Return when the `count` entries of a batch are asked for, the `first` of a sweep or not.
+
+        An entry a cycle is handed out, and only while fewer than `DEPTH` batches wait; a batch is
+        complete, and waits, when the first entry of the next one is handed out.
+        """
+        rest = self._known[1] + timing.KV_BATCH_CYCLES
+        begin = max(self._walked, rest if first else self._known[0] + timing.KV_BATCH_CYCLES)
+        asks = np.arange(count) + max(begin, rest - 1)
+        asks[0] = begin
+        self._walked = float(asks[-1]) + 1
+        return asks
 
     def source_cycles(self, batch: Batch, costs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what each source of a batch takes for it; `costs` are by kind of entry."""
@@ -273,22 +322,31 @@ class Reader:
         ends = self._ready[banks:][used]
         self.memories.hbm.note(start, used, ends, cycles[used], moved[used])
 
-    def own(self, sweep: Sweep, head_lines: int, taken: float) -> float:
-        """Take the own entry, the last batch of a sweep; return when the array is free."""
-        loads, beats = self.batch_cycles(sweep, 1, head_lines)
-        self._loaded = max(self._loaded + loads, taken - beats)
-        return max(taken + beats, self._loaded + beats / sweep.lines)
+    def _groups(self, batch: Batch, come: Floats, done: Floats) -> list[Arrival]:
+        """Return when lines come for each beat of the loader: first and last of each source."""
+        return [
+            Arrival(come[one].max(), done[one].max()) if len(one) else NEVER for one in batch.groups
+        ]
 
-    def batch_cycles(self, sweep: Sweep, groups: int, head_lines: int) -> tuple[int, int]:
-        """Return the cycles in which a batch's tiles are loaded, and in which they are used."""
-        parts = self._shape.parts if sweep.value else 1
-        loads, beats = parts * groups * sweep.lines, parts * sum(sweep.units)
-        if sweep.value or head_lines == 1:
-            return loads, beats
-        # The lines of a head add to the same row, whose sum returns after a while.
-        lines = [max(groups, units) for units in sweep.units]
-        apart = [max(line, timing.ARRAY_BEAT_DISTANCE) for line in lines]
-        return loads, sum(apart) + sum(lines[::head_lines]) - sum(apart[::head_lines])
+    def own(self, sweep: Sweep, head_lines: int) -> float:
+        """Take the own entry, the last batch of a sweep; return when the array is free."""
+        first = self.tiles.loaded + 1 + timing.SCRATCHPAD_READ_CYCLES
+        self.tiles.batch(
+            Lines(
+                units=sweep.units,
+                groups=[Arrival(first, first + sweep.lines - 1)],
+                period=1,
+                tail=0,
+                value=sweep.value,
+                head_lines=head_lines,
+            )
+        )
+        return self.tiles.taken
+
+    def bank_beats(self, sweep: Sweep) -> float:
+        """Return the beats that a bank gives of an entry, always whole."""
+        wide = self.config.kv.beat_bits // (8 * BEAT_BYTES)
+        return -(-(self.vector + (0 if sweep.value else self.exponents)) // wide)
 
     def _hbm_runs(self, sweep: Sweep) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
         """Return what is read of an entry: as asked, and where the buffer keeps it."""
@@ -296,12 +354,10 @@ class Reader:
         behind = self.vector + self.exponents
         if sweep.value:
             return ((behind + first, beats),), ((behind, self.vector),)
-        marks = sweep.line // BEAT_BYTES
-        count = (sweep.line + sweep.lines - 1) // BEAT_BYTES - marks + 1
         whole: tuple[Run, ...] = ((0, behind),)
-        if beats == self.vector:
-            return whole, whole
-        return ((first, beats), (self.vector + marks, count)), whole
+        if first + beats == self.vector:
+            return ((first, beats + self.exponents),), whole
+        return ((first, beats), (self.vector, self.exponents)), whole
 
     def _run_cycles(self, runs: tuple[Run, ...]) -> float:
         return self.memories.rates.run_cycles(self.slot_beats, runs)

@@ -11,11 +11,6 @@ from hwroute.isa.fields import lines_of
 from hwroute.isa.instruction import Instruction
 
 ROUTER_OUTPUTS = 2
-ATTENTION_FRONT_CYCLES = 12
-"""Of an attention instruction besides its rows and KV heads; measured of hwroute.rtl.values."""
-VALUES_PLAN_CYCLES = 10
-VALUES_UNIT_CYCLES = 2
-"""Of a pass besides the reads, and of each of its units; hwroute.rtl.values_plan."""
 
 
 def npe_cycles(one: Instruction, rows: int) -> int:
@@ -54,36 +49,13 @@ def matmul_tail_cycles(config: Config, *, lines: int, last: bool) -> int:
     return way + timing.MATMUL_SEGMENT_CYCLES + lines + timing.MATMUL_END_CYCLES
 
 
-def attention_front_cycles(one: Instruction, rows: int) -> int:
-    """Return the cycles from a scores or values instruction to its first sweep.
-
-    Its rows are listed and its KV heads counted, then it is checked where it leads.
-    """
-    heads = (one["first"] + one["heads"] - 1) // one["queries"] - one["first"] // one["queries"] + 1
-    return ATTENTION_FRONT_CYCLES + timing.ROW_LIST_CYCLES + rows + heads
+def heads_counted(one: Instruction, vector_lines: int) -> int:
+    """Return the KV heads that a scores or values instruction counts before it begins."""
+    return max(
+        (one["first"] + one["heads"] - 1) // one["queries"], vector_lines // one["head_lines"]
+    )
 
 
-def scores_tail_cycles(config: Config, *, rows: int, heads: int, head_lines: int) -> int:
-    """Return the cycles from the last beat of scores to the end.
-
-    The last line of each (row, head) is written, then the words of the statistics.
-    """
-    way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
-    writes = rows * heads + rows * heads * (1 + head_lines)
-    ends = timing.FLOAT_TO_HALF_CYCLES + timing.MAXIMUM_CYCLES + timing.MATMUL_END_CYCLES
-    return way + ends + writes
-
-
-def values_head_cycles(units: int) -> int:
-    """Return the cycles from a values instruction's first sweep to its first probabilities.
-
-    A pass begins when what its `units` need has been read, two cycles for each.
-    """
-    reads = timing.STATISTICS_READ_CYCLES + timing.SCRATCHPAD_READ_CYCLES
-    return VALUES_PLAN_CYCLES + reads + timing.PROBABILITY_CYCLES + VALUES_UNIT_CYCLES * units
-
-
-def values_tail_cycles(config: Config) -> int:
-    """Return the cycles from the last beat to the end; rows are written as they come."""
-    way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
-    return way + 1 + timing.MATMUL_END_CYCLES
+def row_words(one: Instruction) -> int:
+    """Return the words of statistics that scores writes for a row."""
+    return one["heads"] * (1 + one["head_lines"])

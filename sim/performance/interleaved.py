@@ -22,6 +22,7 @@ from hwroute.sim.performance.attention import (
     Ints,
     Reader,
     cuts_of,
+    groups_of,
 )
 from hwroute.sim.performance.memory import Run
 
@@ -55,11 +56,12 @@ def spread_batches(order: Ints, config: Config, *, buffered: bool) -> Batches:
         part, kind = source[start:stop], kinds[start:stop]
         from_hbm = kind[kind != HIT]
         spread = np.arange(banks, banks + ports) if len(from_hbm) else np.zeros(0, np.int64)
+        sources = np.concatenate([part[kind == HIT], spread])
         batches.append(
             SpreadBatch(
-                sources=np.concatenate([part[kind == HIT], spread]),
+                sources=sources,
                 kinds=np.concatenate([kind[kind == HIT], np.full(len(spread), SOME)]),
-                groups=int(part.max()) // vectors + 1,
+                groups=groups_of(sources, vectors),
                 entries=(int((from_hbm == SOME).sum()), int((from_hbm == WHOLE).sum())),
             )
         )

@@ -16,9 +16,11 @@ from hwroute.models.image import build_image
 from hwroute.models.interpreter.run import Interpreter
 from hwroute.program import Program
 from hwroute.rtl.issue_layouts import DONE, ISSUED
+from hwroute.rtl.kv_port_reader import FIFO_BEATS
 from hwroute.sim.machine.log import Event, Kind, field, read_log
 from hwroute.sim.machine.run import run_machine
 from hwroute.sim.performance.executor import Machine, Setup
+from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.parity_cases import Case, Memory
 from hwroute.sim.performance.result import Run
 from hwroute.sim.performance.simulated import simulated
@@ -165,7 +167,10 @@ def modelled(program: Program, workload: Workload, memory: Memory) -> Run:
         stall=memory.stall,
         half_periods=memory.half_periods,
     )
-    return Machine(Setup(program=program, workload=workload), memories=memories).run()
+    fifo = FIFO_BEATS * program.config.kv.beat_bits // 8
+    free = Parameters(port_fifo_bytes=fifo)
+    setup = Setup(program=program, workload=workload, parameters=free)
+    return Machine(setup, memories=memories).run()
 
 
 def compare(case: Case, *, folder: Path, builds: Path) -> Parity:

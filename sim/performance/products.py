@@ -76,24 +76,28 @@ class Product:
         cuts = [min(shape.chunk_lines, lines - at) for at in range(0, lines, shape.chunk_lines)]
         while blocks > 0:
             batch = min(tracks, blocks)
-            parts = [self._stripe(batch, part) for part in cuts]
+            before = [self._stripe(batch, cuts[0], ends=False)] * (len(cuts) - 1)
+            parts = [*before, self._stripe(batch, cuts[-1], ends=True)]
             repeats = blocks // batch if batch == tracks else 1
-            if len(set(parts)) == 1:
+            if all(part == parts[-1] for part in before[:1]):
                 yield parts[0], len(parts) * repeats
             else:
                 yield from ((part, 1) for _ in range(repeats) for part in parts)
             blocks -= batch * repeats
 
-    def _stripe(self, batch: int, lines: int) -> Stripe:
+    def _stripe(self, batch: int, lines: int, *, ends: bool) -> Stripe:
         shape = self.shape
         groups = -(-lines // shape.group_lines)
+        # A line waits for the sums of the one before; what follows a block's last one does not.
+        apart = max(batch * self.rows, timing.ARRAY_BEAT_DISTANCE)
+        last = batch * self.rows if ends else apart
         return Stripe(
             beats=-(-lines * shape.columns // shape.ports) * batch,
             scale_lines=groups * batch * shape.scale_beats // LINE_BEATS,
             batch=batch,
             tile_rows=shape.tile_rows,
             tile_cycles=lines * batch * shape.tile_rows,
-            beat_cycles=lines * max(batch * self.rows, timing.ARRAY_BEAT_DISTANCE),
+            beat_cycles=(lines - 1) * apart + last,
             tiles=lines * batch,
         )
 
@@ -103,13 +107,9 @@ class Product:
         # A row's results are written while those of the next are on their way.
         columns = min(one["columns"], self.shape.columns)
         wide = 2 if one.choice("format") == "fp32" else 1
-        tail = matmul_tail_cycles(
+        return matmul_tail_cycles(
             self.config, lines=lines_of(wide * columns), last=bool(one["last"])
         )
-        # Nothing follows the last line, for which it would have to wait.
-        blocks = -(-one["columns"] // self.shape.columns)
-        batch = (blocks - 1) % self._tracks + 1
-        return tail - max(0, timing.ARRAY_BEAT_DISTANCE - batch * self.rows)
 
 
 class Ring:
@@ -131,6 +131,7 @@ class Ring:
     def __init__(self, memories: Memories):
         self.memories = memories
         self._beat_cycles = memories.rates.stream_cycles(1)
+        self._read_cycles = memories.rates.read_cycles
         self.taken = 0.0
         self.asked = 0.0
         self._tiled = 0.0
@@ -144,7 +145,7 @@ class Ring:
     def take(self, stripe: Stripe, ready: float) -> float:
         """Read a stripe, asked for now, and work on it when the input is `ready`."""
         memories, asked, before = self.memories, self.asked, self.taken
-        arrives = asked + memories.rates.read_cycles
+        arrives = asked + self._read_cycles
         cycles = stripe.beats * self._beat_cycles
         weights = memories.hbm.claim_all(arrives, cycles, stripe.beats * BEAT_BYTES)
         scale = memories.ddr_arrival(asked)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import simpy
 
+from hwroute import timing
 from hwroute.api.programs import compile_model
 from hwroute.config import PRESETS
 from hwroute.isa.fields import BEAT_BYTES
@@ -82,7 +83,9 @@ def reader_of(latency: int = 5) -> Reader:
     memories = Memories(
         4, FixedHbm(latency=latency, clock_cycles=0.5), ddr_latency=1, ddr_beat_cycles=1.0
     )
-    return Reader(config=CONFIG, memories=memories, vector=8, exponents=1, fifo_lines=4)
+    # Room for more tiles than are on their way, so that the sources are what is timed.
+    config = replace(CONFIG, array=replace(CONFIG.array, columns=128))
+    return Reader(config=config, memories=memories, vector=8, exponents=1, fifo_lines=32)
 
 
 def test_batches_end_with_rounds_and_before_a_source_comes_twice() -> None:
@@ -94,7 +97,8 @@ def test_batches_end_with_rounds_and_before_a_source_comes_twice() -> None:
     ]
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     assert [batch.sources.tolist() for batch in cut.batches] == [[1, 2, 4], [5]]
-    assert [batch.groups for batch in cut.batches] == [3, 3]
+    groups = [[one.tolist() for one in batch.groups] for batch in cut.batches]
+    assert groups == [[[0], [1], [2]], [[], [], [0]]]
     assert cut.counts.sum(axis=1).tolist() == [2, 1, 1]
     cut = batches_of(order_of(entries), CONFIG, buffered=False)
     assert [batch.sources.tolist() for batch in cut.batches] == [[2], [2, 4], [5]]
@@ -105,25 +109,28 @@ def test_one_port_brings_its_entries_one_after_the_other() -> None:
     """A vector of 8 beats and a beat of exponents each, and the first after the latency."""
     reader = reader_of()
     entries = [{"round": number, "port": 1, "slot": number} for number in range(6)]
-    sweep = Sweep(value=False, line=0, units=(1, 1))
+    sweep = Sweep(value=False, line=0, rows=1, units=(1, 1))
     reader.begin(100, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     taken = reader.sweep(sweep, cut, 1, 100)
-    # Source 3 is in the loader's second group: two cycles for the last line, and one for its beat.
-    work = 2 + 1
-    assert taken == 100 + reader.memories.rates.read_cycles + 6 * 9 + work
+    # Of the last entry, the last beat of K to the end of the beat of x: the beat of exponents comes
+    # behind it.
+    last = 100 + timing.KV_REQUEST_CYCLES + reader.memories.rates.read_cycles + 6 * 9 - 1 - 1
+    assert taken == last + timing.KV_LINE_CYCLES + 1 + timing.kernel_cycles(1, aligned=True) + 1
     assert reader.memories.hbm.read.tolist() == [0, 6 * 9 * BEAT_BYTES, 0, 0]
 
 
 def test_entries_of_one_batch_come_side_by_side() -> None:
     reader = reader_of()
     entries = [{"round": 0, "port": port} for port in range(4)]
-    sweep = Sweep(value=False, line=0, units=(1, 1))
+    sweep = Sweep(value=False, line=0, rows=1, units=(1, 1))
     reader.begin(0, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     taken = reader.sweep(sweep, cut, 1, 0)
-    # Ports 0 to 3 are sources 2 to 5; the loader takes sources by twos, then comes the beat.
-    assert taken == reader.memories.rates.read_cycles + 9 + 3 + 1
+    # Ports 0 to 3 are sources 2 to 5, which the loader takes by twos. The last one is asked for
+    # three cycles after the first.
+    last = timing.KV_REQUEST_CYCLES + reader.memories.rates.read_cycles + 3 + 8 - 1
+    assert taken == last + timing.KV_LINE_CYCLES + 1 + timing.kernel_cycles(1, aligned=True) + 1
 
 
 def test_what_is_kept_is_read_whole_and_hits_are_not_read() -> None:
@@ -133,7 +140,7 @@ def test_what_is_kept_is_read_whole_and_hits_are_not_read() -> None:
         {"round": 0, "port": 1},
         {"round": 0, "port": 2, "hit": 1, "bank": 0},
     ]
-    sweep = Sweep(value=True, line=1, units=(1,))
+    sweep = Sweep(value=True, line=1, rows=1, units=(1,))
     reader.begin(0, sweep)
     cut = batches_of(order_of(entries), CONFIG, buffered=True)
     reader.sweep(sweep, cut, 1, 0)

@@ -4,15 +4,27 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hwroute import timing
 from hwroute.rtl import softmax
 from hwroute.rtl.exp2 import Probability
 from hwroute.sim.performance import costs
-from hwroute.sim.performance.attention import HIT, SOME, Batch, Batches, Reader, sweeps_of
+from hwroute.sim.performance.array_unit import values_end
+from hwroute.sim.performance.attention import (
+    HIT,
+    SOME,
+    Batch,
+    Batches,
+    Reader,
+    Sweep,
+    groups_of,
+    sweeps_of,
+)
 from hwroute.sim.performance.memory import FixedHbm, Memories
 
 BENCH = Path(__file__).parents[1] / "rtl" / "values" / "conftest.py"
@@ -42,7 +54,7 @@ def batches_of(bench: Any) -> list[Batches]:
         sources = np.flatnonzero(valid[index])
         if len(sources):
             kinds = np.where(sources < bench.config.kv.buffer_banks, HIT, SOME)
-            groups = int(sources.max()) // bench.config.array.kv_vectors + 1
+            groups = groups_of(sources, bench.config.array.kv_vectors)
             batches.append(Batch(sources=sources, kinds=kinds, groups=groups))
         if last:
             counts = np.zeros((3, bench.sources), np.int64)
@@ -51,29 +63,37 @@ def batches_of(bench: Any) -> list[Batches]:
     return cuts
 
 
+class Lines(Reader):
+    """Sources as the bench has them: a line a cycle, whoever brings it."""
+
+    @property
+    def line_period(self) -> float:
+        return 1
+
+    def bank_beats(self, sweep: Sweep) -> float:
+        return sweep.lines
+
+
 def modelled(bench: Any, rows: int) -> float:
     """Return the end of the bench's instruction from its issue."""
     config, one = bench.config, bench.issued[0][0]
     # The bench gives a line a cycle, `latency` cycles after it was asked for.
-    own = FixedHbm(latency=0).read_cycles
+    own = FixedHbm(latency=0).read_cycles + timing.KV_REQUEST_CYCLES + timing.KV_LINE_CYCLES
     hbm = FixedHbm(latency=bench.latency - own, beat_cycles=0.25)
     memories = Memories(config.kv.hbm_ports, hbm, ddr_latency=1, ddr_beat_cycles=1.0)
-    reader = Reader(
+    reader = Lines(
         config=config,
         memories=memories,
         vector=4 * bench.vector_lines,
         exponents=1,
         fifo_lines=256,
     )
+    cuts = iter(batches_of(bench))
+    parts: Any = SimpleNamespace(config=config, reader=reader, batches=lambda _: next(cuts))
     sweeps = sweeps_of(one, rows, config)
-    start = costs.attention_front_cycles(one, rows)
-    taken = start + costs.values_head_cycles(sum(sweeps[0].units))
-    reader.begin(start, sweeps[0])
-    for sweep, cut in zip(sweeps, batches_of(bench), strict=True):
-        taken = reader.sweep(sweep, cut, one["head_lines"], taken)
-        if one["own"]:
-            taken = reader.own(sweep, one["head_lines"], taken)
-    return taken + costs.values_tail_cycles(config)
+    counted = costs.heads_counted(one, bench.vector_lines)
+    start = timing.attention_front_cycles(rows, counted)
+    return values_end(parts, one, start, sweeps, [False] * len(sweeps))
 
 
 DECODE = {"heads": 4, "queries": 2, "own": 1, "pitch": 1, "maximum": 3, "sum": 30}
