@@ -1,14 +1,17 @@
 """What a run of the performance model records beside its totals adds up to them."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from hwroute import api
 from hwroute.api.programs import compile_model, shape_and_policy
 from hwroute.config import PRESETS
 from hwroute.isa.fields import BEAT_BYTES, LINE_ELEMENTS
+from hwroute.memory_config import KVMapping
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.moves import NEAR, Move, Moves, levels
@@ -78,6 +81,20 @@ def test_attention_is_recorded_each_time_that_it_orders_entries(machine, run) ->
     vector = machine.parts.reader.vector * BEAT_BYTES
     assert vector * hits < run.traffic.kinds["kv_hits"] <= 2 * vector * hits
     assert all(one.held <= CONFIG.kv.buffer_tokens for one in run.attentions)
+
+
+@pytest.mark.parametrize("mapping", KVMapping)
+def test_bytes_are_conserved_with_every_mapping_and_unfused(mapping) -> None:
+    config = replace(CONFIG, memory=replace(CONFIG.memory, kv_mapping=mapping))
+    result = api.perf("tiny", prefill=70, decode=3, config=config, fused=False)
+    for run in (result.prefill, *result.steps.values()):
+        moved: Counter[str] = Counter()
+        for event in run.events:
+            moved.update(event.moved)
+        kinds = Counter(run.traffic.kinds)
+        assert +moved == kinds - Counter(program=kinds["program"])
+        busy = sum(move.ports * (move.end - move.start) for move in run.hbm_moves)
+        assert busy == pytest.approx(sum(run.port_busy), rel=1e-9)
 
 
 def test_what_follows_at_the_same_rate_is_one_move() -> None:

@@ -19,6 +19,9 @@ WORDS = {
     "prefill_seconds": "time of the prompt, s",
     "decode_seconds": "time of decode, s",
     "bandwidth_efficiency": "bytes read from HBM, share of the peak",
+    "overlay.multipliers": "multipliers",
+    "overlay.hbm_ports": "ports of HBM",
+    "overlay.kv_buffer_bytes": "history buffer, bytes",
 }
 """What axes call columns; others have the column's own name."""
 NAMED = 20
@@ -85,6 +88,7 @@ def pareto(
     axes.plot(*zip(*points, strict=True), "o", color=GREY, markersize=5, label="point")
     _front(axes, [points[index] for index in best])
     names = _names([drawn[index] for index in best], drawn, options)
+    axes.locator_params(axis="x", nbins=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:,g}")
     axes.set_xlabel(WORDS.get(cost, cost))
