@@ -4,6 +4,7 @@ import re
 
 from hwroute.isa.fields import Unit
 from hwroute.program import Program
+from hwroute.sim.performance.busy import stretches
 from hwroute.sim.performance.result import Run, covered
 
 WAITING = "waiting"
@@ -23,8 +24,7 @@ def stretch(run: Run) -> tuple[float, float]:
 def array_cycles(run: Run, kinds: list[str]) -> dict[str, float]:
     """Return the cycles of the stretch by what the array works on, in the Program's order.
 
-    Instructions of the array end in their order and overlap. Each has the cycles from its issue,
-    or from the end of the one before where that is later, to its own end; in what is left, the
+    Each instruction has the cycles in which it is the oldest of the array's; in what is left, the
     array is `WAITING`. The sum is the length of the stretch.
 
     Parameters
@@ -34,17 +34,12 @@ def array_cycles(run: Run, kinds: list[str]) -> dict[str, float]:
     kinds
         `operation_kinds` of its Program.
     """
-    reached, end = stretch(run)
-    cycles = dict.fromkeys(kinds, 0.0) | {WAITING: 0.0}
-    for event in run.events:
-        last = min(event.retired, end)
-        if event.unit is Unit.ARRAY and reached < last:
-            begin = min(max(reached, event.issued), last)
-            cycles[kinds[event.index]] += last - begin
-            cycles[WAITING] += begin - reached
-            reached = last
-    cycles[WAITING] += end - reached
-    return {kind: count for kind, count in cycles.items() if count or kind == WAITING}
+    start, end = stretch(run)
+    cycles = dict.fromkeys(kinds, 0.0)
+    for part in stretches(run)[Unit.ARRAY]:
+        cycles[kinds[part.event.index]] += max(0.0, min(part.end, end) - max(part.start, start))
+    busy = {kind: count for kind, count in cycles.items() if count}
+    return busy | {WAITING: end - start - sum(busy.values())}
 
 
 def busy_cycles(run: Run, unit: Unit) -> float:

@@ -16,6 +16,7 @@ from hwroute.config import PRESETS
 from hwroute.errors import InputError
 from hwroute.isa.fields import QUEUED, Unit
 from hwroute.policy_terms import KVRule
+from hwroute.sim.performance.busy import stretches
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.pictures import draw, front, pareto
 from hwroute.sim.performance.pictures.bandwidth import DDR, HBM, peaks, phases_of
@@ -32,7 +33,6 @@ from hwroute.sim.performance.pictures.work import (
     VALUES,
     WAITING,
     cycles_by_work,
-    stretches,
 )
 from hwroute.sim.performance.result import Run, covered
 

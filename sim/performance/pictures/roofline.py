@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from hwroute.config import Variant
 from hwroute.isa.fields import Unit
+from hwroute.sim.performance.busy import stretches
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.metrics import hbm_rate, product_rate
 from hwroute.sim.performance.pictures.style import (
@@ -25,7 +26,6 @@ from hwroute.sim.performance.pictures.work import (
     SCORES,
     VALUES,
     WORK_COLOURS,
-    stretches,
     work_of,
 )
 from hwroute.sim.performance.result import Run

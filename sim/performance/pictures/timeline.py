@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwroute.isa.fields import Unit
+from hwroute.sim.performance.busy import stretches
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.moves import Move, levels
 from hwroute.sim.performance.pictures.style import (
@@ -13,7 +14,7 @@ from hwroute.sim.performance.pictures.style import (
     plain_axes,
     save,
 )
-from hwroute.sim.performance.pictures.work import WORK_COLOURS, stretches, work_of
+from hwroute.sim.performance.pictures.work import WORK_COLOURS, work_of
 from hwroute.sim.performance.result import Run
 
 if TYPE_CHECKING:

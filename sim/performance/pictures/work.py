@@ -1,9 +1,8 @@
 """What units worked on, and for how long: every cycle of a unit counted once."""
 
-from dataclasses import dataclass
-
-from hwroute.isa.fields import QUEUED, Unit
+from hwroute.isa.fields import Unit
 from hwroute.program import Program
+from hwroute.sim.performance.busy import Stretch, stretches
 from hwroute.sim.performance.pictures.style import BLUE, GREEN, PINK, RED, YELLOW
 from hwroute.sim.performance.result import Event, Run
 from hwroute.timing import UNIT_QUEUE_CYCLES
@@ -18,39 +17,6 @@ PROJECTIONS, SCORES, VALUES, FFN, HEAD = (
 )
 WORK_COLOURS = {FFN: BLUE, PROJECTIONS: GREEN, SCORES: RED, VALUES: YELLOW, HEAD: PINK}
 """What the array works on, and its colour."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """Cycles in which an instruction was the oldest of those that its unit worked on.
-
-    Parameters
-    ----------
-    start, end
-        Cycles.
-    event
-        The instruction.
-    """
-
-    start: float
-    end: float
-    event: Event
-
-
-def stretches(run: Run) -> dict[Unit, list[Stretch]]:
-    """Return for each unit, in order, what it was busy with; together its busy cycles.
-
-    A unit may work on several instructions at a time, which end in order. The oldest one is what
-    the others wait for, so it has the cycles.
-    """
-    found: dict[Unit, list[Stretch]] = {unit: [] for unit in QUEUED}
-    reached = dict.fromkeys(QUEUED, run.start)
-    for event in sorted(run.events, key=lambda one: one.retired):
-        start = max(event.issued, reached[event.unit])
-        if event.retired > start:
-            found[event.unit].append(Stretch(start=start, end=event.retired, event=event))
-        reached[event.unit] = max(reached[event.unit], event.retired)
-    return found
 
 
 def work_of(program: Program, event: Event) -> str:
