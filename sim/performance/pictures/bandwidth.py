@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
 
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.metrics import ddr_rate
@@ -17,9 +18,6 @@ from hwroute.sim.performance.pictures.style import (
     save,
 )
 from hwroute.sim.performance.result import Traffic
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 HBM, DDR, BUFFER = "HBM", "DDR", "history buffer"
 COLOURS = {HBM: BLUE, DDR: GREEN, BUFFER: YELLOW}
@@ -124,7 +122,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def _bar(axes: "Axes", place: int, kind: str, phase: Phase, peak: float) -> None:
+def _bar(axes: Axes, place: int, kind: str, phase: Phase, peak: float) -> None:
     """Draw the bar of a kind; its figures stand where there is room."""
     rate, size = phase.gb_s(kind), phase.megabytes(kind)
     percent, inside = 100 * rate / peak, rate > peak / 2

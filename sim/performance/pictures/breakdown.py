@@ -1,7 +1,8 @@
 """Where the time goes: what each unit does, as a share of prefill and of decode."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
 
 from hwroute.program import Program
 from hwroute.sim.performance.generation import Performance
@@ -17,9 +18,6 @@ from hwroute.sim.performance.pictures.style import (
 )
 from hwroute.sim.performance.pictures.work import IDLE, WAITING, cycles_by_work
 from hwroute.sim.performance.result import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SMALL = 5e-4
 """Share of the time below which, in prefill and in decode, a row says too little to be drawn."""
@@ -73,7 +71,7 @@ def _rows(panels: list[dict[Row, float]]) -> list[Row]:
     return sorted((row for row in largest if largest[row] >= SMALL), key=place)
 
 
-def _bars(axes: "Axes", rows: list[Row], values: dict[Row, float]) -> None:
+def _bars(axes: Axes, rows: list[Row], values: dict[Row, float]) -> None:
     plain_axes(axes, grid="x")
     for place, (unit, work) in enumerate(rows):
         percent = 100 * values.get((unit, work), 0.0)

@@ -1,9 +1,13 @@
 """The history buffer: what it holds after each layer, and what it saves from HBM."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.pictures.style import (
@@ -16,13 +20,8 @@ from hwroute.sim.performance.pictures.style import (
 )
 from hwroute.sim.performance.result import Attention
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
-
-def shares(performance: Performance) -> "NDArray[np.float64]":
+def shares(performance: Performance) -> NDArray[np.float64]:
     """Return the share of entries that hit: [layers, steps simulated].
 
     Not a number where the token skips the layer's attention, or has no entries.
@@ -52,7 +51,7 @@ def draw_buffer(performance: Performance, folder: Path) -> list[Path]:
     return save(figure, folder, "buffer")
 
 
-def _layers(axes: "Axes", found: dict[int, Attention], layers: int, capacity: int) -> None:
+def _layers(axes: Axes, found: dict[int, Attention], layers: int, capacity: int) -> None:
     """Draw a stack of entries for each layer, and above it what the buffer then holds."""
     plain_axes(axes, grid="y")
     places = list(found)
@@ -80,7 +79,7 @@ def _layers(axes: "Axes", found: dict[int, Attention], layers: int, capacity: in
     axes.set_xlim(-0.7, layers - 0.3)
     axes.set_xlabel("layer")
     axes.set_ylabel("entries")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(
         frameon=False,
         loc="lower right",
@@ -92,10 +91,8 @@ def _layers(axes: "Axes", found: dict[int, Attention], layers: int, capacity: in
     )
 
 
-def _hits(figure: "Figure", axes: "Axes", performance: Performance) -> None:
+def _hits(figure: Figure, axes: Axes, performance: Performance) -> None:
     """Draw the share of hits, layer by simulated step."""
-    import matplotlib as mpl
-
     found = shares(performance)
     colours = mpl.colormaps["cividis"].with_extremes(bad="white")
     drawn = axes.imshow(

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
 
 from hwroute.errors import InputError, nearest
 from hwroute.sim.performance.pictures.style import BLUE, GREY, LIGHT, plain_axes, plain_figure, save
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Row = Mapping[str, Any]
 WORDS = {
@@ -102,7 +101,7 @@ def _is_figure(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _front(axes: "Axes", points: list[tuple[float, float]]) -> None:
+def _front(axes: Axes, points: list[tuple[float, float]]) -> None:
     """Draw the front as steps, and number its points."""
     costs, gains = zip(*points, strict=True)
     axes.step(costs, gains, where="post", color=BLUE, linewidth=1.2)
@@ -119,7 +118,7 @@ def _names(best: Sequence[Row], rows: Sequence[Row], options: Sequence[str]) -> 
     return [", ".join(f"{name} {row.get(name)}" for name in vary) for row in best]
 
 
-def _legend(axes: "Axes", names: list[str]) -> None:
+def _legend(axes: Axes, names: list[str]) -> None:
     """List the points of the front beside the picture."""
     lines = [f"{number}: {name}" for number, name in enumerate(names[:NAMED], start=1)]
     if len(names) > NAMED:

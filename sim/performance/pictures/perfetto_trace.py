@@ -2,16 +2,15 @@
 
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackDescriptor, TrackEvent
+from perfetto.trace_builder.proto_builder import TraceProtoBuilder
 
 from hwroute.errors import InputError
 from hwroute.program import Program
 from hwroute.sim.performance.moves import Move, levels
 from hwroute.sim.performance.pictures.style import UNIT_NAMES
 from hwroute.sim.performance.result import Event, Run
-
-if TYPE_CHECKING:
-    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackDescriptor, TrackEvent
 
 SEQUENCE = 1
 """All packets are of one sequence, in order."""
@@ -75,8 +74,6 @@ class _Trace:
     """
 
     def __init__(self, program: Program, hertz: float):
-        from perfetto.trace_builder.proto_builder import TraceProtoBuilder
-
         self.program = program
         self.hertz = hertz
         self.builder = TraceProtoBuilder()
@@ -109,21 +106,21 @@ class _Trace:
             event.type = event.TYPE_COUNTER
             event.double_counter_value = value
 
-    def _track(self, name: str) -> "TrackDescriptor":
+    def _track(self, name: str) -> TrackDescriptor:
         """Add a track below the others."""
         descriptor = self.builder.add_packet().track_descriptor
         descriptor.uuid = descriptor.sibling_order_rank = next(self._tracks)
         descriptor.parent_uuid, descriptor.name = self._root, name
         return descriptor
 
-    def _event(self, cycle: float, track: int) -> "TrackEvent":
+    def _event(self, cycle: float, track: int) -> TrackEvent:
         packet = self.builder.add_packet()
         packet.timestamp = round(cycle * 1e9 / self.hertz)
         packet.trusted_packet_sequence_id = SEQUENCE
         packet.track_event.track_uuid = track
         return packet.track_event
 
-    def _describe(self, slice_: "TrackEvent", event: Event) -> None:
+    def _describe(self, slice_: TrackEvent, event: Event) -> None:
         """Write beside a slice what is known of its instruction."""
         text = slice_.debug_annotations.add()
         text.name = "operation"

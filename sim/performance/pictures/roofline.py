@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -29,9 +30,6 @@ from hwroute.sim.performance.pictures.work import (
     work_of,
 )
 from hwroute.sim.performance.result import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MARKERS = {
     FFN: ("o", 14),
@@ -167,7 +165,7 @@ def _look(phase: str, work: str) -> dict[str, Any]:
     }
 
 
-def _name(axes: "Axes", found: dict[tuple[str, str], Point]) -> None:
+def _name(axes: Axes, found: dict[tuple[str, str], Point]) -> None:
     """Draw the legend: points, then roofs."""
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     handles = [Line2D([], [], **_look(phase, work)) for phase, work in found]
@@ -195,7 +193,7 @@ def _limits(roofs: Roofs, found: dict[tuple[str, str], Point]) -> tuple[float, f
     return min(known + ridges) / 3, max(known + ridges) * 3
 
 
-def _draw_roofs(axes: "Axes", roofs: Roofs, limits: tuple[float, float]) -> None:
+def _draw_roofs(axes: Axes, roofs: Roofs, limits: tuple[float, float]) -> None:
     """Draw flat roofs, named where points are fewest, and slanted ones."""
     low, high = limits
     for rate, name, at, place in (

@@ -1,18 +1,18 @@
 """The skip map: which token executes which sub-layer, layer by token."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.interpolation import effective
 from hwroute.sim.performance.pictures.style import GREY, new_figure, plain_axes, save
 from hwroute.skip_picture import EXECUTED, SKIPPED
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 NAMES = ("attention", "FFN")
 MAP, SHARE = 5, 1
@@ -38,9 +38,7 @@ def draw_skip_map(performance: Performance, folder: Path) -> list[Path]:
     return save(figure, folder, "skips")
 
 
-def _map(axes: "Axes", executed: "NDArray[np.bool_]", prompt: int, name: str) -> None:
-    from matplotlib.colors import ListedColormap
-
+def _map(axes: Axes, executed: NDArray[np.bool_], prompt: int, name: str) -> None:
     layers, tokens = executed.shape
     axes.imshow(
         executed,
@@ -54,18 +52,16 @@ def _map(axes: "Axes", executed: "NDArray[np.bool_]", prompt: int, name: str) ->
     axes.axvline(prompt, color="black", linewidth=1.2)
     axes.set_ylabel(f"{name}, layer")
     axes.set_title(f"{name}: {1 - executed.mean():.1%} skipped", loc="left", fontsize=10)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _shares(axes: "Axes", shares: "NDArray[np.float64]") -> None:
+def _shares(axes: Axes, shares: NDArray[np.float64]) -> None:
     plain_axes(axes, grid="x")
     axes.barh(np.arange(len(shares)), 100 * shares, height=0.8, color=GREY)
     axes.set_xlim(0, max(5.0, 110 * float(shares.max())))
 
 
-def _legend(axes: "Axes") -> None:
-    from matplotlib.patches import Patch
-
+def _legend(axes: Axes) -> None:
     handles = [Patch(color=EXECUTED, label="executed"), Patch(color=SKIPPED, label="skipped")]
     axes.legend(
         handles=handles,

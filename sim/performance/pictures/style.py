@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from hwroute.isa.fields import Unit
 from hwroute.picture import save_picture
 from hwroute.sim.performance.generation import Performance
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BLUE, SKY, GREEN, YELLOW = "#0072b2", "#56b4e9", "#009e73", "#e69f00"
 RED, PINK, GREY, LIGHT = "#d55e00", "#cc79a7", "#777777", "#dddddd"
@@ -31,14 +30,12 @@ UNIT_COLOURS = dict(zip(UNIT_NAMES.values(), (BLUE, GREEN, PINK, YELLOW, SKY), s
 PIXELS_AN_INCH = 130
 
 
-def plain_figure(width: float, height: float) -> "Figure":
+def plain_figure(width: float, height: float) -> Figure:
     """Return an empty figure of so many inches."""
-    from matplotlib.figure import Figure
-
     return Figure(figsize=(width, height), dpi=PIXELS_AN_INCH)
 
 
-def new_figure(width: float, height: float, performance: Performance) -> "Figure":
+def new_figure(width: float, height: float, performance: Performance) -> Figure:
     """Return a figure of so many inches that says on top of what it is."""
     setup = performance.setup
     program, workload = setup.program, setup.workload
@@ -56,7 +53,7 @@ def new_figure(width: float, height: float, performance: Performance) -> "Figure
     return figure
 
 
-def plain_axes(axes: "Axes", *, grid: Literal["x", "y"] | None = None) -> None:
+def plain_axes(axes: Axes, *, grid: Literal["x", "y"] | None = None) -> None:
     """Leave away what says nothing: the upper and right edge; a light grid along `grid`."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -65,7 +62,7 @@ def plain_axes(axes: "Axes", *, grid: Literal["x", "y"] | None = None) -> None:
         axes.set_axisbelow(True)
 
 
-def name_rows(axes: "Axes", rows: Sequence[tuple[str, str]], colours: Mapping[str, str]) -> None:
+def name_rows(axes: Axes, rows: Sequence[tuple[str, str]], colours: Mapping[str, str]) -> None:
     """Name horizontal bars: each row's name, and its group at the group's first row.
 
     Parameters
@@ -94,7 +91,7 @@ def name_rows(axes: "Axes", rows: Sequence[tuple[str, str]], colours: Mapping[st
             )
 
 
-def part_rows(axes: "Axes", rows: Sequence[tuple[str, str]]) -> None:
+def part_rows(axes: Axes, rows: Sequence[tuple[str, str]]) -> None:
     """Draw a line between groups of rows."""
     axes.tick_params(axis="y", length=0)
     for place in range(1, len(rows)):
@@ -102,7 +99,7 @@ def part_rows(axes: "Axes", rows: Sequence[tuple[str, str]]) -> None:
             axes.axhline(place - 0.5, color=LIGHT, linewidth=1)
 
 
-def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.png and NAME.svg, and return their paths; the bytes depend on the figure alone.
 
     Raises

@@ -1,10 +1,11 @@
 """A layer of a decode step in time: what each unit works on, and how busy the memories are."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
 
 from hwroute.isa.fields import Unit
-from hwroute.sim.performance.busy import stretches
+from hwroute.sim.performance.busy import Stretch, stretches
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.moves import Move, levels
 from hwroute.sim.performance.pictures.style import (
@@ -16,9 +17,6 @@ from hwroute.sim.performance.pictures.style import (
 )
 from hwroute.sim.performance.pictures.work import WORK_COLOURS, work_of
 from hwroute.sim.performance.result import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MARGIN = 0.03
 """Of the layer's time, that is drawn before and after it."""
@@ -72,7 +70,7 @@ def draw_timeline(performance: Performance, folder: Path) -> list[Path]:
     return save(figure, folder, "timeline")
 
 
-def _curve(axes: "Axes", moves: list[Move], window: Window, scale: float, ports: int) -> None:
+def _curve(axes: Axes, moves: list[Move], window: Window, scale: float, ports: int) -> None:
     """Draw how many ports are busy."""
     plain_axes(axes, grid="y")
     inside = [move for move in moves if move.end > window[0] and move.start < window[1]]
@@ -83,39 +81,42 @@ def _curve(axes: "Axes", moves: list[Move], window: Window, scale: float, ports:
     axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _units(axes: "Axes", performance: Performance, run: Run, window: Window) -> None:
-    """Draw a row for each unit, and names where there is room."""
+def _units(axes: Axes, performance: Performance, run: Run, window: Window) -> None:
+    """Draw a row for each unit."""
     plain_axes(axes)
-    scale, program, found = 1e6 / performance.hertz, performance.setup.program, stretches(run)
+    found = stretches(run)
     for row, unit in enumerate(UNIT_NAMES):
-        # Instructions of one product stand side by side.
-        spans: dict[tuple[str, int], Window] = {}
-        for part in found[unit]:
-            start, end = max(part.start, window[0]), min(part.end, window[1])
-            if end <= start:
-                continue
-            axes.barh(
-                row,
-                (end - start) * scale,
-                left=start * scale,
-                height=0.7,
-                color=WORK_COLOURS.get(work_of(program, part.event), GREY),
-                edgecolor="white",
-                linewidth=0.3,
-            )
-            index = part.event.index
-            name = part.event.name, index
-            if unit is Unit.ARRAY:
-                name = program.operations[index], 0
-            spans[name] = spans.get(name, (start, end))[0], end
-        for (whole, _), span in spans.items():
-            name = whole.split(".")[-1]
-            if span[1] - span[0] >= LETTER * (len(name) + 1) * (window[1] - window[0]):
-                _name(axes, row, name, (span[0] + span[1]) / 2 * scale)
+        parts = [part for part in found[unit] if window[0] < part.end and part.start < window[1]]
+        _bars(axes, row, parts, performance, window)
     axes.set_yticks(range(len(UNIT_NAMES)), UNIT_NAMES.values())
     axes.set_ylim(len(UNIT_NAMES) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
 
 
-def _name(axes: "Axes", row: int, name: str, place: float) -> None:
-    axes.text(place, row, name, ha="center", va="center", fontsize=8, color="white")
+def _bars(
+    axes: Axes, row: int, parts: list[Stretch], performance: Performance, window: Window
+) -> None:
+    """Draw the bars of a unit, and their names where there is room."""
+    scale, program = 1e6 / performance.hertz, performance.setup.program
+    # Instructions of one product stand side by side and have one name.
+    spans: dict[tuple[str, int], Window] = {}
+    for part in parts:
+        start, end = max(part.start, window[0]), min(part.end, window[1])
+        axes.barh(
+            row,
+            (end - start) * scale,
+            left=start * scale,
+            height=0.7,
+            color=WORK_COLOURS.get(work_of(program, part.event), GREY),
+            edgecolor="white",
+            linewidth=0.3,
+        )
+        index, key = part.event.index, (part.event.name, part.event.index)
+        if part.event.unit is Unit.ARRAY:
+            key = program.operations[index], 0
+        spans[key] = spans.get(key, (start, end))[0], end
+    for (whole, _), (start, end) in spans.items():
+        name = whole.split(".")[-1]
+        if end - start >= LETTER * (len(name) + 1) * (window[1] - window[0]):
+            place = (start + end) / 2 * scale
+            axes.text(place, row, name, ha="center", va="center", fontsize=8, color="white")
