@@ -77,13 +77,14 @@ bench: setup ## speeds of the golden model and of an import, nothing passes or f
 	$(BIN)/python -m hwroute.models.bench
 	$(BIN)/python -m hwroute.models.bench_import
 
-results: setup ## rewrite docs/results: quality, rounding, numerics, speeds, HBM, growth, the paper
+results: setup ## rewrite docs/results: quality, rounding, numerics, speeds, HBM, growth, u280, the paper
 	$(BIN)/python -m hwroute.models.quality --out docs/results
 	$(BIN)/python -m hwroute.models.importing.results --out docs/results
 	$(BIN)/python -m hwroute.models.study --out docs/results
 	$(BIN)/python -m hwroute.models.bench --out docs/results
 	$(BIN)/python -m hwroute.sim.memory.study --out docs/results
 	$(BIN)/python -m hwroute.sim.machine.growth --out docs/results
+	$(BIN)/python -m hwroute.sim.machine.full_layer --out docs/results
 	$(BIN)/python -m hwroute.sim.performance.reproduce --out docs/results
 
 verilog: setup ## Verilog of the machine at demo size and a Vivado project, in build/verilog

@@ -223,7 +223,6 @@ def record(found: Comparison) -> dict[str, object]:
             for name, (count, rtl, model) in found.classes.items()
         },
         "seconds": {
-            "build": found.checked.build_seconds,
             "run": found.checked.run_seconds,
             "golden": found.checked.golden_seconds,
         },
