@@ -28,6 +28,7 @@ from hwroute.sim.machine.full_layer_program import (
     EXECUTED,
     SEED,
     TOKEN,
+    step_image,
     step_program,
 )
 from hwroute.sim.machine.log import Kind, field, read_log
@@ -86,40 +87,45 @@ class Comparison:
         In RTL.
     model
         Cycles in the performance model.
-    rtl_spans, model_spans
-        Instructions of both.
+    rtl_spans
+        Instructions in RTL.
     """
 
     program: Program
     checked: Checked
     model: Run
     rtl_spans: list[Span]
-    model_spans: list[Span]
 
     @property
     def layer(self) -> tuple[float, float]:
-        """Cycles of layer 1 from its first issue to its last end: RTL, model."""
-        return self._cycles(self.rtl_spans), self._cycles(self.model_spans)
+        """Cycles of layer 1: RTL, model."""
+        rtl, model = (layer_cycles(self.program, spans) for spans in self._spans)
+        return rtl, model
 
     @property
     def classes(self) -> dict[str, tuple[int, float, float]]:
         """Instructions of each mnemonic in layer 1, and their cycles from issue to end in both."""
-        sums: dict[str, tuple[int, float, float]] = defaultdict(lambda: (0, 0.0, 0.0))
-        for spans, way in ((self.rtl_spans, 0), (self.model_spans, 1)):
-            for one in self._of_layer(spans):
-                count, *cycles = sums[self.program.instructions[one.index].name]
-                cycles[way] += one.ended - one.issued
-                name = self.program.instructions[one.index].name
-                sums[name] = (count + 1 - way, *cycles)
-        return dict(sums)
+        sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+        for way, spans in enumerate(self._spans):
+            for one in _of_layer(self.program, spans):
+                of_name = sums[self.program.instructions[one.index].name]
+                of_name[0] += way
+                of_name[1 + way] += one.ended - one.issued
+        return {name: (int(count), rtl, model) for name, (count, rtl, model) in sums.items()}
 
-    def _of_layer(self, spans: list[Span]) -> list[Span]:
-        operations = self.program.operations
-        return [one for one in spans if operations[one.index].startswith("layers.1.")]
+    @property
+    def _spans(self) -> tuple[list[Span], list[Span]]:
+        return self.rtl_spans, spans_of_model(self.model)
 
-    def _cycles(self, spans: list[Span]) -> float:
-        inside = self._of_layer(spans)
-        return max(one.ended for one in inside) - min(one.issued for one in inside)
+
+def layer_cycles(program: Program, spans: list[Span]) -> float:
+    """Return the cycles of layer 1, from its first issue to its last end."""
+    inside = _of_layer(program, spans)
+    return max(one.ended for one in inside) - min(one.issued for one in inside)
+
+
+def _of_layer(program: Program, spans: list[Span]) -> list[Span]:
+    return [one for one in spans if program.operations[one.index].startswith("layers.1.")]
 
 
 def predict(program: Program, executed: NDArray[np.bool_]) -> Run:
@@ -140,11 +146,11 @@ def measure() -> Comparison:
     CheckFailedError
         The machine differs from the interpreter, or the token took another way.
     """
-    program, image = step_program()
+    program = step_program()
     builds = build_dir() / "machine"
     checked = check_machine(
         program,
-        image,
+        step_image(program),
         [TOKEN] * CONTEXT,
         1,
         folder=builds / "full-layer",
@@ -165,7 +171,6 @@ def measure() -> Comparison:
         checked=checked,
         model=model,
         rtl_spans=list(spans_of(checked.run.log)),
-        model_spans=[Span(one.index, one.issued, one.retired) for one in model.events],
     )
 
 
@@ -179,6 +184,11 @@ def spans_of(log: Path) -> Iterable[Span]:
             index, cycle = issued[event.unit].pop(0)
             assert index == field(DONE, event.payload, "index")
             yield Span(index, cycle, event.cycle)
+
+
+def spans_of_model(run: Run) -> list[Span]:
+    """Return the instructions of a run of the model."""
+    return [Span(one.index, one.issued, one.retired) for one in run.events]
 
 
 def page(found: Comparison) -> str:

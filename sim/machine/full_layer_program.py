@@ -15,6 +15,7 @@ from hwroute.compiler.draft import Draft
 from hwroute.compiler.frame import begin, put
 from hwroute.compiler.layout import with_program
 from hwroute.config import PRESETS
+from hwroute.kv_layout import kv_layout
 from hwroute.models.image import Image, build_image
 from hwroute.models.library import SHAPE_POLICY, model_shape, named_policy
 from hwroute.models.random_weights import RandomCheckpoint
@@ -29,6 +30,7 @@ CONTEXT = 512
 SKIPPING = 0.25
 """Share of the earlier tokens that skipped the attention of layer 1."""
 SEED = 1
+MODEL = RandomCheckpoint(SHAPE, named_policy(SHAPE_POLICY), seed=SEED)
 TOKEN = 4
 """The first id whose token does what `EXECUTED` says."""
 EXECUTED = [[True, False], [True, True]]
@@ -43,10 +45,9 @@ def executing() -> NDArray[np.bool_]:
     return tokens
 
 
-def step_program() -> tuple[Program, Image]:
-    """Return a Program of one decode step behind a long sequence, and its image."""
-    model = RandomCheckpoint(SHAPE, named_policy(SHAPE_POLICY), seed=SEED)
-    lowered = lower(SHAPE, model.policy, CONFIG)
+def step_program() -> Program:
+    """Return a Program of one decode step behind a long sequence."""
+    lowered = lower(SHAPE, MODEL.policy, CONFIG)
     target = lowered.target
     drafts = [
         begin(target),
@@ -59,7 +60,11 @@ def step_program() -> tuple[Program, Image]:
         Draft(name="halt", values={}),
     ]
     target = replace(target, memory=with_program(target.memory, CONFIG, len(drafts)))
-    program = assemble(drafts, target, lowered.tile, model=model.name, policy=model.policy.name)
-    kv, slot = target.memory.region("kv"), target.entry.slot_beats
-    image = build_image(program, model)
-    return program, with_entries(image, kv.address, target.entry, kv.size // slot, seed=SEED)
+    return assemble(drafts, target, lowered.tile, model=MODEL.name, policy=MODEL.policy.name)
+
+
+def step_image(program: Program) -> Image:
+    """Return what its memories begin with: weights, and K and V of the long sequence."""
+    kv, entry = program.memory.region("kv"), kv_layout(SHAPE, CONFIG.numerics.kv_format)
+    image = build_image(program, MODEL)
+    return with_entries(image, kv.address, entry, kv.size // entry.slot_beats, seed=SEED)
