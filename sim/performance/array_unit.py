@@ -88,7 +88,7 @@ def serve_array(parts: Parts) -> Process:
 
 def _stream(parts: Parts, array: Array, jobs: simpy.Store) -> Process:
     """Run matmuls one behind the other."""
-    ring = Ring(parts.memories)
+    ring = Ring(parts.memories, parts.free.mechanisms.ring_stripes)
     while True:
         item, rows, job = yield jobs.get()
         end = job + timing.MATMUL_END_CYCLES
@@ -111,7 +111,7 @@ def _multiply(
         scales += count * stripe.scale_lines
         left = count
         while left:
-            ring.asked = ring.asks(job)
+            ring.asked = ring.asks(parts.ahead.knows(item, job))
             # Where nothing else happens until then, there is nothing to wait for.
             if ring.asked > env.peek():
                 yield env.timeout(ring.asked - env.now)
@@ -136,8 +136,10 @@ def _attend(parts: Parts, item: Item, rows: int) -> float:
     start = parts.env.now + front
     run = scores_end if one.name == "scores" else values_end
     sweeps = sweeps_of(one, rows, config)
+    ahead = parts.ahead
+    reader.early = ahead.early(item)
     end = run(parts, one, start, sweeps, [fresh, *[False] * (len(sweeps) - 1)])
-    parts.reads.append(Read(start, reader.done, reader.handed_bytes - handed))
+    parts.reads.append(Read(*ahead.window(start, reader), reader.handed_bytes - handed))
     parts.count(item, "kv_read", int(parts.memories.hbm.read.sum()) - before)
     parts.count(item, "kv_hits", reader.hit_bytes - hits)
     pairs = parts.pairs(item) + rows * one["own"]

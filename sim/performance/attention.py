@@ -6,7 +6,8 @@ array, which takes a batch when all its sources bring it.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,12 @@ from hwroute.isa.instruction import Instruction
 from hwroute.kv import ORDER_FIELDS
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.rtl.kv_batches import DEPTH
+from hwroute.sim.performance.mechanisms import Mechanisms
 from hwroute.sim.performance.memory import Memories, Run
 from hwroute.sim.performance.tiles import NEVER, Arrival, Lines, Tiles
 
 PAIRS = 256
 """Pairs of row and query head, and of row and line of K, of a sweep of scores."""
-LINE_BEATS = LINE_BYTES // BEAT_BYTES
 FIELD = {name: index for index, name in enumerate(ORDER_FIELDS)}
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -173,6 +174,13 @@ def cuts_of(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:
     return cuts
 
 
+class Early(NamedTuple):
+    """A sweep may be asked for at `time`; what the last one left may be in the way (`follows`)."""
+
+    time: float
+    follows: bool
+
+
 @dataclass(kw_only=True)
 class Reader:
     """The sources: what they bring, and when.
@@ -183,38 +191,58 @@ class Reader:
         Of the machine.
     vector, exponents
         Beats of a K (or V) vector and of the exponents, as kv.map says.
-    fifo_lines
-        Lines that a source may hold ahead of the array, of at most
+    fifo_bytes
+        Bytes that a source may hold ahead of the array, of at most
         `timing.KV_READ_AHEAD_ENTRIES` entries.
+    mechanisms
+        Switches `interleave_heads` and `kv_bits`.
 
     Members
     -------
     hit_bytes, handed_bytes
         Bytes that the history buffer served, and all that the array was given.
+    early
+        When the sources may be asked for the next sweep that begins, if before it begins.
+    begun
+        When a port was asked for the first sweep, or was free for it, on average.
     """
 
     config: Config
     memories: Memories
     vector: int
     exponents: int
-    fifo_lines: int
+    fifo_bytes: int
+    mechanisms: Mechanisms = field(default_factory=Mechanisms)
     hit_bytes: int = 0
     handed_bytes: int = 0
+    early: Early | None = None
+    begun: float = 0.0
 
     def __post_init__(self) -> None:
         self._shape = ColumnShape.of(self.config)
         self._sources = self.config.kv.buffer_banks + self.config.kv.hbm_ports
+        self._begun: NDArray[np.float64] = np.zeros((0, self._sources))
         self._waits = self.memories.rates.read_cycles
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of a line of K or V."""
+        return LINE_BYTES * self.mechanisms.kv_bits // 16
+
+    @property
+    def line_beats(self) -> int:
+        """Beats of a line."""
+        return self.line_bytes // BEAT_BYTES
 
     @property
     def vector_lines(self) -> int:
         """Lines of a vector."""
-        return self.vector // LINE_BEATS
+        return self.vector // self.line_beats
 
     @property
     def line_period(self) -> float:
         """Cycles in which a source makes a line of its beats."""
-        return LINE_BYTES * 8 / self.config.kv.beat_bits
+        return self.line_bytes * 8 / self.config.kv.beat_bits
 
     @property
     def slot_beats(self) -> int:
@@ -237,22 +265,35 @@ class Reader:
         """When the last source has brought the last entry that was asked of it."""
         return float(self._ready.max())
 
+    @property
+    def ended(self) -> float:
+        """When a port had brought the last entry that was asked of it, on average."""
+        return float(self._ready[self.config.kv.buffer_banks :].mean())
+
     def begin(self, start: float, sweep: Sweep) -> None:
-        """Make the sources ready for sweeps, the first of which is taken up at `start`."""
+        """Make the sources ready for sweeps, the first of which is taken up at `start`.
+
+        If it was asked for `early`, sources bring it before, as far as their FIFOs have room beside
+        what the last sweep has left there.
+        """
+        early, self.early = self.early, None
         banks, total = self.config.kv.buffer_banks, self._sources
-        asked = start + timing.KV_REQUEST_CYCLES
+        asked = (start if early is None else min(start, early.time)) + timing.KV_REQUEST_CYCLES
         self._ready = np.full(total, asked)
         self._ready[banks:] = np.maximum(asked + self._waits, self.memories.hbm.free)
+        self.begun = float(np.maximum(asked, self.memories.hbm.free).mean())
+        self._walked = asked
+        depth = DEPTH if early is None else timing.KV_READ_AHEAD_ENTRIES
+        self._known = deque([-np.inf] * (depth + 1), maxlen=depth + 1)
+        self.tiles = Tiles(self._shape, start)
         # When the array began with the entry that fills a source's FIFO, and when it had done with
         # the one that fills its queue.
-        fits = max(1, self.fifo_lines // sweep.lines)
         ahead = timing.KV_READ_AHEAD_ENTRIES
-        self._begun = np.full((min(fits, ahead), total), asked)
-        self._left = np.full((ahead, total), asked)
-        self._turn = np.zeros(total, np.int64)
-        self._walked = asked
-        self._known = deque([-np.inf] * (DEPTH + 1), maxlen=DEPTH + 1)
-        self.tiles = Tiles(self._shape)
+        fits = min(max(1, self.fifo_bytes // self.line_bytes // sweep.lines), ahead)
+        if early is None or not early.follows or len(self._begun) != fits:
+            self._begun = np.full((fits, total), asked)
+            self._left = np.full((ahead, total), asked)
+            self._turn = np.zeros(total, np.int64)
 
     def sweep(self, sweep: Sweep, cut: Batches, head_lines: int, taken: float) -> float:
         """Go through all entries, the array being free at `taken`; return when it is again."""
@@ -263,7 +304,7 @@ class Reader:
         banks = self.config.kv.buffer_banks
         start = float(ready[banks:].min())
         tiles.taken = max(tiles.taken, taken)
-        line = costs[SOME] * LINE_BEATS / sum(beats for _, beats in runs[SOME])
+        line = costs[SOME] * self.line_beats / sum(beats for _, beats in runs[SOME])
         tail = 0 if sweep.value else self.exponents
         for number, batch in enumerate(cut.batches):
             at, cycles = batch.sources, self.source_cycles(batch, costs)
@@ -281,7 +322,7 @@ class Reader:
                     period=self.line_period,
                     tail=tail,
                     value=sweep.value,
-                    head_lines=head_lines,
+                    head_lines=self._apart(sweep, head_lines),
                 )
             )
             left[turn % len(left), at] = tiles.loaded
@@ -289,7 +330,7 @@ class Reader:
             self._turn[at] = turn + 1
         self._walked += timing.KV_SWEEP_CYCLES
         self._note(start, cut, costs, [sum(beats for _, beats in one) * BEAT_BYTES for one in runs])
-        size = sweep.lines * LINE_BYTES
+        size = sweep.lines * self.line_bytes
         self.hit_bytes += int(cut.counts[HIT].sum()) * size
         self.handed_bytes += int(cut.counts.sum()) * size
         return tiles.taken
@@ -338,10 +379,16 @@ class Reader:
                 period=1,
                 tail=0,
                 value=sweep.value,
-                head_lines=head_lines,
+                head_lines=self._apart(sweep, head_lines),
             )
         )
         return self.tiles.taken
+
+    def _apart(self, sweep: Sweep, head_lines: int) -> int:
+        """Return how many lines that follow each other add to the same row."""
+        heads = sum(sweep.units[::head_lines])
+        in_turn = self.mechanisms.interleave_heads and heads >= timing.ARRAY_BEAT_DISTANCE
+        return 1 if in_turn else head_lines
 
     def bank_beats(self, sweep: Sweep) -> float:
         """Return the beats that a bank gives of an entry, always whole."""
@@ -350,7 +397,8 @@ class Reader:
 
     def _hbm_runs(self, sweep: Sweep) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
         """Return what is read of an entry: as asked, and where the buffer keeps it."""
-        first, beats = sweep.line * LINE_BEATS, sweep.lines * LINE_BEATS
+        line = self.line_bytes // BEAT_BYTES
+        first, beats = sweep.line * line, sweep.lines * line
         behind = self.vector + self.exponents
         if sweep.value:
             return ((behind + first, beats),), ((behind, self.vector),)

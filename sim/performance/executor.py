@@ -13,9 +13,11 @@ from hwroute.isa.instruction import WORD_BYTES
 from hwroute.models.ops.kv import KVMemory
 from hwroute.program import Program
 from hwroute.sim.device import Device, load_device
+from hwroute.sim.performance.ahead import LoosePorts
 from hwroute.sim.performance.array_unit import serve_array
 from hwroute.sim.performance.dma_unit import serve_dma
 from hwroute.sim.performance.fusion import separated_tokens
+from hwroute.sim.performance.history import ModelledKV
 from hwroute.sim.performance.kv_unit import serve_kv
 from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.parameters import Parameters
@@ -77,8 +79,13 @@ class Setup:
 
     def memories(self) -> Memories:
         """Return the device's memories, idle."""
-        kv = self.program.config.kv
-        return Memories.of_device(self.device, kv.hbm_ports, kv.beat_bits, self.parameters)
+        kv, free = self.program.config.kv, self.parameters
+        return Memories.of_device(self.device, kv.hbm_ports, kv.beat_bits, free)
+
+    def kv_memory(self) -> KVMemory:
+        """Return directory and history buffer of a new sequence."""
+        layers = len(self.workload.executed)
+        return ModelledKV(self.program.config.kv, self.parameters.mechanisms, layers)
 
 
 class Machine:
@@ -101,6 +108,8 @@ class Machine:
         self.setup = setup
         self.env = simpy.Environment()
         self.memories = memories or setup.memories()
+        if free.mechanisms.run_ahead:
+            self.memories.hbm = LoosePorts(self.memories.hbm.count, duplex=self.memories.hbm.duplex)
         self.registers = Registers(program.tile)
         traffic = self.traffic = Traffic()
         self.sequencer = Sequencer(
@@ -119,10 +128,11 @@ class Machine:
             self.sequencer,
             self.registers,
             setup.workload,
-            kv or KVMemory(program.config.kv),
+            kv or setup.kv_memory(),
             traffic,
             free=free,
         )
+        self.sequencer.decided = self.parts.ahead.decided
         for serve in (serve_dma, serve_array, serve_npe, serve_router, serve_kv):
             self.env.process(serve(self.parts))
 

@@ -114,12 +114,13 @@ class Performance:
     @property
     def bytes_per_token(self) -> float:
         """Bytes that a decode step reads from HBM and DDR."""
-        kinds = ("weights", "kv_read", "scales", "ddr_read", "program")
+        dropped = ("dropped", "dropped_scales")
+        kinds = ("weights", "kv_read", "scales", "ddr_read", "program", *dropped)
         return sum(self.traffic.kinds[kind] for kind in kinds) / max(1, len(self.cycles))
 
     @property
     def hbm_bytes_per_token(self) -> float:
-        """Bytes that a decode step reads from HBM."""
+        """Bytes that a decode step reads from HBM and uses."""
         kinds = self.traffic.kinds
         return (kinds["weights"] + kinds["kv_read"]) / max(1, len(self.cycles))
 
@@ -151,7 +152,7 @@ def measure(setup: Setup, *, samples: int | None = SAMPLES) -> Performance:
     samples
         Steps to simulate, spread over the answer; None for every one.
     """
-    kv = KVMemory(setup.program.config.kv)
+    kv = setup.kv_memory()
     prefill = Machine(setup, kv=kv).prefill()
     workload = setup.workload
     positions = range(workload.prompt, workload.tokens)

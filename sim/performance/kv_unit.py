@@ -49,6 +49,8 @@ def serve_kv(parts: Parts) -> Process:
                 scanned = None
                 cycles += _order(parts, one, count, valid=valid)
         yield parts.env.timeout(int(np.ceil(cycles)))
+        if one.name == "kv.order":
+            parts.ahead.ordered = float(parts.env.now)
         parts.sequencer.retire(item)
         yield parts.env.timeout(timing.NEXT_CYCLES)
 

@@ -24,8 +24,8 @@ from hwroute.sim.memory.hbm import HbmMemory, bursts
 from hwroute.sim.performance.moves import Moves
 from hwroute.sim.performance.parameters import Parameters
 
-REFRESHES, SLOWEST = 6, 8
-"""Over how many refreshes short runs are averaged, taken that they move a byte in eight."""
+REFRESHES = 6
+"""Over how many refreshes short runs are averaged at least."""
 PAGE_BEATS = 32
 """Of a DRAM page: 1 KiB."""
 Run = tuple[int, int]
@@ -168,7 +168,7 @@ def _run_ticks(hbm: Hbm, slot: int, runs: tuple[Run, ...], sample: int, write: b
     beats = sum(count for _, count in runs)
     # At least as long as a few refreshes are apart, or short runs would miss them.
     interval = hbm.cycles_of(hbm.timing.refresh_interval_ns)
-    count = max(sample, REFRESHES * interval // (beats * ATOM_CYCLES * SLOWEST))
+    count = max(sample, REFRESHES * interval // (beats * ATOM_CYCLES))
     moves = [
         env.process(port.transfer(address, size, write=write))
         for number in range(count)

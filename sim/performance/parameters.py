@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from hwroute.sequencer_config import SequencerConfig
 from hwroute.sim.device import Device
+from hwroute.sim.performance.mechanisms import Mechanisms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Parameters:
         Whether the history buffer keeps anything; whether reductions run beside what needs or makes
         their operands (`hwroute.sim.performance.fusion`). Source: the machine's do; without, what
         each is worth can be seen. How K and V are mapped is `MemoryConfig.kv_mapping`.
+    mechanisms
+        What the machine lacks. Source: none, the RTL has no such thing.
     """
 
     sequencer: SequencerConfig = field(default_factory=lambda: SequencerConfig(prefetch=32))
@@ -47,6 +50,7 @@ class Parameters:
     run_sample: int = 64
     history_buffer: bool = True
     fused: bool = True
+    mechanisms: Mechanisms = field(default_factory=Mechanisms)
 
     def ddr_latency_cycles(self, device: Device) -> int:
         """Return DDR's latency in cycles of the machine, rounded up."""

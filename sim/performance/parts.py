@@ -6,9 +6,10 @@ import numpy as np
 import simpy
 
 from hwroute.config import Config
-from hwroute.isa.fields import LINE_BYTES, Unit
+from hwroute.isa.fields import Unit
 from hwroute.kv import ORDER_FIELDS
 from hwroute.models.ops.kv import KVMemory
+from hwroute.sim.performance.ahead import Ahead
 from hwroute.sim.performance.attention import FIELD, Batches, Ints, Reader, batches_of
 from hwroute.sim.performance.interleaved import SpreadReader, spread_batches
 from hwroute.sim.performance.memory import Memories
@@ -63,6 +64,7 @@ class Parts:
         self.kv = kv
         self.traffic = traffic
         self.free = free
+        self.ahead = Ahead(env, config, memories, free.mechanisms, traffic)
         self.attentions: list[Attention] = []
         self.reader: Reader | None = None
         self.reads: list[Read] = []
@@ -75,13 +77,16 @@ class Parts:
     def map(self, one: Any) -> None:
         """Take up where entries lie."""
         self._spread = one.choice("mapping") == "interleaved"
+        narrow = self.free.mechanisms.kv_bits
         reader = SpreadReader if self._spread else Reader
         self.reader = reader(
             config=self.config,
             memories=self.memories,
-            vector=one["vector"],
-            exponents=one["exponents"],
-            fifo_lines=self.free.port_fifo_bytes // LINE_BYTES,
+            vector=one["vector"] * narrow // 16,
+            # K has exponents too where its elements are narrow.
+            exponents=one["exponents"] * (2 if narrow < 16 else 1),
+            mechanisms=self.free.mechanisms,
+            fifo_bytes=self.free.port_fifo_bytes,
         )
 
     def batches(self, buffered: bool) -> Batches:

@@ -119,6 +119,8 @@ class Ring:
     ----------
     memories
         Of the machine.
+    stripes
+        That are on their way, wait or are worked on.
 
     Members
     -------
@@ -128,15 +130,16 @@ class Ring:
         When the last stripe was asked for.
     """
 
-    def __init__(self, memories: Memories):
+    def __init__(self, memories: Memories, stripes: int = STRIPES):
         self.memories = memories
+        self.stripes = stripes
         self._beat_cycles = memories.rates.stream_cycles(1)
         self._read_cycles = memories.rates.read_cycles
         self.taken = 0.0
         self.asked = 0.0
         self._tiled = 0.0
         self._alike = 0
-        self._released: deque[float] = deque([0.0] * STRIPES, maxlen=STRIPES)
+        self._released: deque[float] = deque([0.0] * stripes, maxlen=stripes)
 
     def asks(self, job: float) -> float:
         """Return when the next stripe of a job may be asked for."""
@@ -171,14 +174,14 @@ class Ring:
         """
         ddr = stripe.scale_lines * LINE_BEATS * self.memories.ddr_beat_cycles
         streams = max(stripe.beats * self._beat_cycles, ddr, stripe.tile_cycles)
-        return self._alike >= 2 * STRIPES and 2 * streams <= stripe.beat_cycles
+        return self._alike >= 2 * self.stripes and 2 * streams <= stripe.beat_cycles
 
     def skip(self, stripe: Stripe, count: int) -> float:
         """Take stripes that only take their beats, at once; return when the array has them."""
         cycles, before = count * stripe.beat_cycles, self.taken
         self.taken += cycles
         self._tiled += cycles
-        self._released = deque((one + cycles for one in self._released), maxlen=STRIPES)
+        self._released = deque((one + cycles for one in self._released), maxlen=self.stripes)
         memories, beats = self.memories, count * stripe.beats
         streams = beats * self._beat_cycles
         memories.hbm.pass_over(before, self.taken, streams, beats * BEAT_BYTES)

@@ -8,6 +8,9 @@ from hwroute.isa.fields import QUEUED, Unit
 from hwroute.sim.performance.moves import Move
 from hwroute.timing import UNIT_QUEUE_CYCLES
 
+HBM_KINDS = ("weights", "dropped", "kv_read", "kv_written")
+DDR_KINDS = ("scales", "dropped_scales", "ddr_read", "ddr_written", "program")
+
 
 @dataclass(slots=True)
 class Event:
@@ -68,7 +71,8 @@ class Traffic:
     -------
     kinds
         ``weights``, ``scales``, ``kv_read``, ``kv_written``, ``kv_hits`` (from the history
-        buffer), ``ddr_read``, ``ddr_written``, ``program``.
+        buffer), ``ddr_read``, ``ddr_written``, ``program``; ``dropped`` and ``dropped_scales``
+        (weights and scales that were read for a sub-layer that was skipped).
     """
 
     kinds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -80,12 +84,12 @@ class Traffic:
     @property
     def hbm(self) -> int:
         """Bytes that HBM moved."""
-        return sum(self.kinds[kind] for kind in ("weights", "kv_read", "kv_written"))
+        return sum(self.kinds[kind] for kind in HBM_KINDS)
 
     @property
     def ddr(self) -> int:
         """Bytes that DDR moved."""
-        return sum(self.kinds[kind] for kind in ("scales", "ddr_read", "ddr_written", "program"))
+        return sum(self.kinds[kind] for kind in DDR_KINDS)
 
 
 class Read(NamedTuple):

@@ -34,6 +34,11 @@ class Sequencer:
         Latency of the memory that holds the program.
     words
         Called with the number of words that are fetched.
+
+    Members
+    -------
+    decided
+        Called when a branch on an empty plane is run: whether it is taken.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Sequencer:
         self._asked = 0.0
         self._next = program.labels["next"]
         self._units = tokens
+        self.decided: Callable[[bool], None] = lambda _: None
 
     def _poke(self) -> None:
         if not self._changed.triggered:
@@ -168,6 +174,7 @@ class Sequencer:
             taken = True
         elif one.name == "branch.empty":
             taken = not len(self.registers.selected(one["plane"], values[Register.ROWS]))
+            self.decided(taken)
         elif one.name == "branch.zero":
             taken = values[one["a"]] == 0
         elif one.name == "branch.equal":

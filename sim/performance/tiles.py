@@ -57,6 +57,8 @@ class Tiles:
     ----------
     shape
         Of the array.
+    start
+        Before which no line is taken.
 
     Members
     -------
@@ -66,12 +68,12 @@ class Tiles:
         When the last line was taken from the sources.
     """
 
-    def __init__(self, shape: ColumnShape):
+    def __init__(self, shape: ColumnShape, start: float = 0.0):
         self.shape = shape
         self.taken = self.loaded = 0.0
         self._life = timing.array_column_cycles(aligned=shape.aligned)
         # When the loader took its last beat.
-        self._loads = 0.0
+        self._loads = start
         # When the next line of a group's sources can be there at the earliest.
         self._sources = [0.0] * shape.columns
         self._popped: deque[float] = deque([-float(self._life)] * shape.tiles, maxlen=shape.tiles)

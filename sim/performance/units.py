@@ -7,6 +7,7 @@ import numpy as np
 from hwroute import timing
 from hwroute.isa.fields import Unit
 from hwroute.sim.performance import costs, fusion
+from hwroute.sim.performance.mechanisms import split_sum_cycles
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.unit_queue import Process
 from hwroute.sim.performance.workload import Workload
@@ -24,6 +25,8 @@ def serve_npe(parts: Parts) -> Process:
             cycles = costs.npe_cycles(item.one, rows)
             if not parts.free.fused:
                 cycles = fusion.separated_cycles(item.one, rows, cycles)
+            if parts.free.mechanisms.split_sums and item.one.name == "reduce":
+                cycles = split_sum_cycles(rows, item.one["lines"], cycles)
             yield parts.env.timeout(cycles)
         else:
             yield parts.env.timeout(timing.NPE_EMPTY_CYCLES)

@@ -85,7 +85,7 @@ def reader_of(latency: int = 5) -> Reader:
     )
     # Room for more tiles than are on their way, so that the sources are what is timed.
     config = replace(CONFIG, array=replace(CONFIG.array, columns=128))
-    return Reader(config=config, memories=memories, vector=8, exponents=1, fifo_lines=32)
+    return Reader(config=config, memories=memories, vector=8, exponents=1, fifo_bytes=32 * 128)
 
 
 def test_batches_end_with_rounds_and_before_a_source_comes_twice() -> None:

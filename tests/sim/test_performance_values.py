@@ -86,7 +86,7 @@ def modelled(bench: Any, rows: int) -> float:
         memories=memories,
         vector=4 * bench.vector_lines,
         exponents=1,
-        fifo_lines=256,
+        fifo_bytes=32768,
     )
     cuts = iter(batches_of(bench))
     parts: Any = SimpleNamespace(config=config, reader=reader, batches=lambda _: next(cuts))
