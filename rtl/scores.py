@@ -8,20 +8,13 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hwroute.config import Config
-from hwroute.rtl.array_layouts import o_payload, x_payload
 from hwroute.rtl.attention_layouts import (
     EXPONENT_BITS,
-    SWEEP,
-    VECTOR_LINE_BITS,
     batch_layout,
-    entries_shape,
     source_count,
 )
-from hwroute.rtl.column_ports import ColumnShape
-from hwroute.rtl.issue_layouts import DONE, ISSUED
-from hwroute.rtl.kernel_loader import kernel_payload
+from hwroute.rtl.attention_ports import attention_members
 from hwroute.rtl.kv_layouts import bits
-from hwroute.rtl.row_list_layouts import RowListPort
 from hwroute.rtl.scores_beats import ScoresBeats
 from hwroute.rtl.scores_front import ScoresFront
 from hwroute.rtl.scores_layouts import PAIRS
@@ -29,8 +22,6 @@ from hwroute.rtl.scores_plan import ScoresPlan
 from hwroute.rtl.scores_references import ScoresReferences
 from hwroute.rtl.scores_statistics import ScoresStatistics
 from hwroute.rtl.scores_writer import ScoresWriter
-from hwroute.rtl.scratchpad_layouts import LINE, ReadPort, WritePort
-from hwroute.rtl.statistics_layouts import StatisticsWritePort
 from hwroute.rtl.streams import Fork
 from hwroute.rtl.values_tiles import ValuesTiles
 
@@ -54,27 +45,11 @@ class ScoresControl(wiring.Component):
 
     Members
     -------
-    issue, done
-        Streams of `hwroute.rtl.issue_layouts.ISSUED` and `DONE`. ``error``: see
-        `hwroute.rtl.scores_front.ScoresFront`.
-    list
-        `hwroute.rtl.row_list_layouts.RowListPort`.
-    read_x, read_y
-        `hwroute.rtl.scratchpad_layouts.ReadPort`: queries, the tile's own K.
-    write
-        `hwroute.rtl.scratchpad_layouts.WritePort`.
-    statistics_write
-        `hwroute.rtl.statistics_layouts.StatisticsWritePort`.
-    sweep, batches
-        Streams of `hwroute.rtl.attention_layouts.SWEEP` and `batch_layout`.
-    lines_0, lines_1, ..., exponents_0, exponents_1, ...
-        Streams of lines of K, and of exponents of lines of V, of each source.
-    entries, vector_lines
-        Of the KV unit: entries of the order; lines of a vector.
-    x, kv, o
-        Streams of the array, `hwroute.rtl.array_layouts` and `hwroute.rtl.kernel_loader`.
-    memory_error
-        Something that was asked for could not be read.
+    issue, done, list, read_x, read_y, write, ..., memory_error
+        `hwroute.rtl.attention_ports.attention_members`; `read_x` of queries, `read_y` of the
+        tile's own K.
+    exponents_0, exponents_1, ...
+        Streams of exponents of lines of V, of each source.
     overflow
         A score that its row attends to saturated.
     """
@@ -83,31 +58,12 @@ class ScoresControl(wiring.Component):
         if not isinstance(config, Config):
             raise TypeError(f"Sizes must be a Config, not {config!r}")
         self.config = config
-        self.shape = ColumnShape.of(config)
         self.sources = source_count(config)
-        each = range(self.sources)
         exponent = stream.Signature(EXPONENT_BITS)
         super().__init__(
-            {
-                "issue": In(stream.Signature(ISSUED)),
-                "done": Out(stream.Signature(DONE)),
-                "list": Out(RowListPort()),
-                "read_x": Out(ReadPort()),
-                "read_y": Out(ReadPort()),
-                "write": Out(WritePort()),
-                "statistics_write": Out(StatisticsWritePort()),
-                "sweep": Out(stream.Signature(SWEEP)),
-                "batches": In(stream.Signature(batch_layout(config))),
-                **{f"lines_{source}": In(stream.Signature(LINE)) for source in each},
-                **{f"exponents_{source}": In(exponent) for source in each},
-                "entries": In(entries_shape(config)),
-                "vector_lines": In(VECTOR_LINE_BITS),
-                "x": Out(stream.Signature(x_payload(config))),
-                "kv": Out(stream.Signature(kernel_payload(self.shape))),
-                "o": In(stream.Signature(o_payload(config))),
-                "memory_error": In(1),
-                "overflow": Out(1),
-            }
+            attention_members(config)
+            | {f"exponents_{source}": In(exponent) for source in range(self.sources)}
+            | {"overflow": Out(1)}
         )
 
     def elaborate(self, platform: Any) -> Module:

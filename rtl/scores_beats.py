@@ -105,7 +105,7 @@ class ScoresBeats(wiring.Component):
         job, request, batch = self.job, self.read.request, self.batches
         active, own, fresh = Signal(), Signal(), Signal()
         pair, start, line = Signal(PAIR_BITS), Signal(PAIR_BITS), Signal(HEAD_LINE_BITS)
-        table = pair_table(m, self.config, self.pair, ("q", "ends"), pair)
+        table = pair_table(m, self.pair, ("q", "ends"), pair)
         can, last_line, ends, final = Signal(), Signal(), Signal(), Signal()
         made = data.View(step, steps.w_data)
         free = ~request.valid | request.ready

@@ -3,11 +3,12 @@
 from typing import Any
 
 from amaranth.hdl import Module, Value
-from amaranth.lib import data, memory
+from amaranth.lib import data
 
 from hwroute.config import Config
 from hwroute.isa.table import BY_NAME
 from hwroute.rtl.attention_layouts import VECTOR_LINE_BITS, entries_shape
+from hwroute.rtl.field_table import field_table
 from hwroute.rtl.issue_layouts import REGISTER_BITS
 from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.row_list_layouts import ROW_BITS
@@ -89,27 +90,6 @@ def finished_layout() -> data.StructLayout:
     return data.StructLayout({"pair": PAIR_BITS, "own": 1, "fresh": 1, "final": 1, "ends": 1})
 
 
-def pair_table(m: Module, config: Config, write: Any, names: tuple[str, ...], at: Value) -> Any:
-    """Add a table of some fields of all pairs; return those of the pair `at`.
-
-    Parameters
-    ----------
-    write
-        Of `pair_write_layout`.
-    names
-        Fields of `pair_layout`.
-    at
-        Number of a pair.
-    """
-    pair = pair_layout(config)
-    kept = data.StructLayout({name: pair[name].shape for name in names})
-    table = memory.Memory(shape=kept, depth=PAIRS, init=[])
-    m.submodules[f"{names[0]}_table"] = table
-    port, read = table.write_port(), table.read_port(domain="comb")
-    m.d.comb += [
-        port.en.eq(write.en),
-        port.addr.eq(write.index),
-        read.addr.eq(at),
-        *(port.data[name].eq(write.pair[name]) for name in names),
-    ]
-    return read.data
+def pair_table(m: Module, write: Any, names: tuple[str, ...], at: Value) -> Any:
+    """Add a table of some fields of all pairs, written by `write`; return those of pair `at`."""
+    return field_table(m, PAIRS, (write.en, write.index, write.pair), names, at)

@@ -78,7 +78,7 @@ class ScoresReferences(wiring.Component):
         active, fresh = Signal(), Signal()
         index, line = Signal(PAIR_BITS), Signal(VECTOR_LINE_BITS)
         row = Signal(bits(self.config.array.accumulator_rows))
-        table = pair_table(m, self.config, self.pair, ("token",), row)
+        table = pair_table(m, self.pair, ("token",), row)
         valid = [batch.sources[source].valid for source in range(self.sources)]
         there = Cat(port.valid | ~one for port, one in zip(ports, valid, strict=True)).all()
         looks, last_row, ends = Signal(), Signal(), Signal()

@@ -73,7 +73,7 @@ class ScoresStatistics(wiring.Component):
         job, request, values = self.job, self.write.request, self.write.values
         row, head = Signal(bits(self.config.array.accumulator_rows)), Signal(HEAD_BITS)
         pair, number, offset = Signal(PAIR_BITS), Signal(HEAD_LINE_BITS), Signal(PAIR_BITS)
-        table = pair_table(m, self.config, self.pair, ("row", "reference"), pair)
+        table = pair_table(m, self.pair, ("row", "reference"), pair)
         word = Signal(MAXIMUM_SHAPE)
         ends_head, ends_row = Signal(), Signal()
         m.d.comb += [

@@ -106,7 +106,7 @@ class ScoresWriter(wiring.Component):
             m.d.sync += element.eq(element + batch.payload.count)
         halves, visible = self._convert(m, en, valid)
         self._find_maximum(m, en & valid[FLOAT_TO_HALF_CYCLES - 1], en, halves, visible)
-        table = pair_table(m, self.config, self.pair, ("out",), row.pair)
+        table = pair_table(m, self.pair, ("out",), row.pair)
         meta = {
             "line": (table.out + (element >> PLACE_BITS))[:LINE_NUMBER_BITS],
             "place": element[:PLACE_BITS],
@@ -123,7 +123,7 @@ class ScoresWriter(wiring.Component):
     def _convert(self, m: Module, en: Value, valid: Value) -> tuple[list[Value], list[Value]]:
         """Return scores, and whether each counts, after FLOAT_TO_HALF_CYCLES."""
         row, cycles = self.i.payload, FLOAT_TO_HALF_CYCLES
-        table = pair_table(m, self.config, self.pair, ("token",), row.pair)
+        table = pair_table(m, self.pair, ("token",), row.pair)
         halves, visible, saturated = [], [], []
         for source in range(self.sources):
             m.submodules[f"half_{source}"] = half = FloatToHalf(self.config.numerics.rounding)

@@ -3,26 +3,20 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import Out, connect, flipped
 
 from hwroute.config import Config
-from hwroute.rtl.array_layouts import Mode, o_payload, x_payload
+from hwroute.rtl.array_layouts import Mode
 from hwroute.rtl.attention_layouts import (
-    SWEEP,
-    VECTOR_LINE_BITS,
     batch_layout,
-    entries_shape,
     source_count,
 )
+from hwroute.rtl.attention_ports import attention_members
 from hwroute.rtl.column_ports import ColumnShape
-from hwroute.rtl.issue_layouts import DONE, ISSUED
-from hwroute.rtl.kernel_loader import kernel_payload
-from hwroute.rtl.row_list_layouts import RowListPort
-from hwroute.rtl.scratchpad_layouts import LINE, ReadPort, WritePort
 from hwroute.rtl.softmax import RowExponentials
-from hwroute.rtl.statistics_layouts import StatisticsReadPort, StatisticsWritePort
+from hwroute.rtl.statistics_layouts import StatisticsReadPort
 from hwroute.rtl.streams import Fork
 from hwroute.rtl.values_front import ValuesFront
 from hwroute.rtl.values_layouts import (
@@ -54,27 +48,11 @@ class ValuesControl(wiring.Component):
 
     Members
     -------
-    issue, done
-        Streams of `hwroute.rtl.issue_layouts.ISSUED` and `DONE`. ``error``: see
-        `hwroute.rtl.values_front.ValuesFront`.
-    list
-        `hwroute.rtl.row_list_layouts.RowListPort`.
-    read_x, read_y
-        `hwroute.rtl.scratchpad_layouts.ReadPort`: scores, the tile's own V.
-    write
-        `hwroute.rtl.scratchpad_layouts.WritePort`.
-    statistics, statistics_write
-        `hwroute.rtl.statistics_layouts.StatisticsReadPort` and `StatisticsWritePort`.
-    sweep, batches
-        Streams of `hwroute.rtl.attention_layouts.SWEEP` and `batch_layout`.
-    lines_0, lines_1, ...
-        Streams of lines of each source.
-    entries, vector_lines
-        Of the KV unit: entries of the order; lines of a vector.
-    x, kv, o
-        Streams of the array, `hwroute.rtl.array_layouts` and `hwroute.rtl.kernel_loader`.
-    memory_error
-        Something that was asked for could not be read.
+    issue, done, list, read_x, read_y, write, ..., memory_error
+        `hwroute.rtl.attention_ports.attention_members`; `read_x` of scores, `read_y` of the tile's
+        own V.
+    statistics
+        `hwroute.rtl.statistics_layouts.StatisticsReadPort`.
     """
 
     def __init__(self, config: Config):
@@ -83,27 +61,7 @@ class ValuesControl(wiring.Component):
         self.config = config
         self.shape = ColumnShape.of(config)
         self.sources = source_count(config)
-        super().__init__(
-            {
-                "issue": In(stream.Signature(ISSUED)),
-                "done": Out(stream.Signature(DONE)),
-                "list": Out(RowListPort()),
-                "read_x": Out(ReadPort()),
-                "read_y": Out(ReadPort()),
-                "write": Out(WritePort()),
-                "statistics": Out(StatisticsReadPort()),
-                "statistics_write": Out(StatisticsWritePort()),
-                "sweep": Out(stream.Signature(SWEEP)),
-                "batches": In(stream.Signature(batch_layout(config))),
-                **{f"lines_{source}": In(stream.Signature(LINE)) for source in range(self.sources)},
-                "entries": In(entries_shape(config)),
-                "vector_lines": In(VECTOR_LINE_BITS),
-                "x": Out(stream.Signature(x_payload(config))),
-                "kv": Out(stream.Signature(kernel_payload(self.shape))),
-                "o": In(stream.Signature(o_payload(config))),
-                "memory_error": In(1),
-            }
-        )
+        super().__init__(attention_members(config) | {"statistics": Out(StatisticsReadPort())})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -3,12 +3,13 @@
 from typing import Any
 
 from amaranth.hdl import Module, Value
-from amaranth.lib import data, memory
+from amaranth.lib import data
 
 from hwroute.config import Config
 from hwroute.isa.table import BY_NAME
 from hwroute.rtl.attention_layouts import VECTOR_LINE_BITS, entries_shape
 from hwroute.rtl.column_ports import ColumnShape
+from hwroute.rtl.field_table import field_table
 from hwroute.rtl.issue_layouts import REGISTER_BITS
 from hwroute.rtl.kv_layouts import bits
 from hwroute.rtl.scratchpad_layouts import LINE_NUMBER_BITS
@@ -110,26 +111,5 @@ def unit_write_layout(config: Config) -> data.StructLayout:
 
 
 def unit_table(m: Module, config: Config, write: Any, names: tuple[str, ...], at: Value) -> Any:
-    """Add a table of some fields of all units; return those of the unit `at`.
-
-    Parameters
-    ----------
-    write
-        Of `unit_write_layout`.
-    names
-        Fields of `unit_layout`.
-    at
-        Number of a unit.
-    """
-    unit = unit_layout(config)
-    kept = data.StructLayout({name: unit[name].shape for name in names})
-    table = memory.Memory(shape=kept, depth=1 << unit_bits(config), init=[])
-    m.submodules[f"{names[0]}_table"] = table
-    port, read = table.write_port(), table.read_port(domain="comb")
-    m.d.comb += [
-        port.en.eq(write.en),
-        port.addr.eq(write.index),
-        read.addr.eq(at),
-        *(port.data[name].eq(write.unit[name]) for name in names),
-    ]
-    return read.data
+    """Add a table of some fields of all units, written by `write`; return those of unit `at`."""
+    return field_table(m, 1 << unit_bits(config), (write.en, write.index, write.unit), names, at)

@@ -97,8 +97,11 @@ class Sink:
         self._bits = Bits()
 
     def drive(self, context: Any, cycle: int) -> None:
-        self.ready = self.random.random() >= self.stall and self.may(cycle)
+        self.ready = self.random.random() >= self.stall and self._takes(context, cycle)
         self._bits.set(context, self.port.ready, self.ready)
+
+    def _takes(self, context: Any, cycle: int) -> bool:
+        return self.may(cycle)
 
     def look(self, context: Any, cycle: int) -> None:
         if not context.get(self.port.valid):

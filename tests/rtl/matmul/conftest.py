@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from hwroute.config import PRESETS, ArrayConfig, Config, Numerics, Variant
@@ -24,8 +23,8 @@ from hwroute.rtl.column_ports import WEIGHT_ROWS
 from hwroute.rtl.issue_layouts import ISSUED
 from hwroute.rtl.matmul import MatmulControl
 from hwroute.rtl.row_list_layouts import ROW
-from hwroute.sim.payloads import pack, unpack, width_of
 from hwroute.timing import ARRAY_BEAT_DISTANCE, SCRATCHPAD_READ_CYCLES, array_cycles
+from tests.rtl.stream_ends import Sink, Source, integer, value_of
 
 DEMO = PRESETS["demo"]
 LINES = 512
@@ -55,55 +54,8 @@ def config_of(
     )
 
 
-def integer(shape: Any, value: Any) -> int:
-    """Return one payload as an integer; value: as `hwroute.sim.payloads.pack` takes one."""
-
-    def batched(one: Any) -> Any:
-        if isinstance(one, dict):
-            return {name: batched(part) for name, part in one.items()}
-        return np.asarray(one)[None]
-
-    return int.from_bytes(pack(shape, batched(value)).tobytes(), "little")
-
-
-def value_of(shape: Any, payload: int) -> Any:
-    """Return an integer payload as `hwroute.sim.payloads.unpack` does, without the first axis."""
-
-    def single(one: Any) -> Any:
-        if isinstance(one, dict):
-            return {name: single(part) for name, part in one.items()}
-        return one[0]
-
-    octets = (width_of(shape) + 7) // 8
-    raw = np.frombuffer(payload.to_bytes(octets, "little"), np.uint8)
-    return single(unpack(shape, raw[None]))
-
-
-class Source:
-    """Offers payloads to a stream, each from a cycle on, idling at random."""
-
-    def __init__(self, port: Any, random: Random, stall: float):
-        self.port, self.random, self.stall = port, random, stall
-        self.queue: deque[tuple[int, int]] = deque()
-        self.cycles: list[int] = []
-        self.offers = False
-
-    def drive(self, context: Any, cycle: int) -> None:
-        due = self.queue and self.queue[0][0] <= cycle
-        if not self.offers and due and self.random.random() >= self.stall:
-            self.offers = True
-            context.set(Value.cast(self.port.payload), self.queue[0][1])
-        context.set(self.port.valid, self.offers)
-
-    def look(self, context: Any, cycle: int) -> None:
-        if self.offers and context.get(self.port.ready):
-            self.queue.popleft()
-            self.cycles.append(cycle)
-            self.offers = False
-
-
-class Sink:
-    """Gives payloads of a stream to `take`, with the cycle; at random, or by `may`, not ready."""
+class BeatSink(Sink):
+    """Takes what is offered when `can_start` it, by payload and cycle."""
 
     def __init__(
         self,
@@ -111,33 +63,14 @@ class Sink:
         random: Random,
         stall: float,
         take: Callable[[int, int], None],
-        may: Callable[[int, int], bool] = lambda _payload, _cycle: True,
+        can_start: Callable[[int, int], bool],
     ):
-        self.port, self.random, self.stall = port, random, stall
-        self.take, self.may = take, may
-        self.cycles: list[int] = []
-        self.ready = False
-        self.waits: int | None = None
+        super().__init__(port, random, stall, take)
+        self.can_start = can_start
 
-    def _payload(self, context: Any) -> int:
-        return int(context.get(Value.cast(self.port.payload)))
-
-    def drive(self, context: Any, cycle: int) -> None:
-        self.ready = self.random.random() >= self.stall
-        if context.get(self.port.valid):
-            self.ready = self.ready and self.may(self._payload(context), cycle)
-        context.set(self.port.ready, self.ready)
-
-    def look(self, context: Any, cycle: int) -> None:
-        if not context.get(self.port.valid):
-            assert self.waits is None, "valid withdrawn before ready"
-            return
-        payload = self._payload(context)
-        assert self.waits in (None, payload), "payload changed before ready"
-        self.waits = None if self.ready else payload
-        if self.ready:
-            self.cycles.append(cycle)
-            self.take(payload, cycle)
+    def _takes(self, context: Any, cycle: int) -> bool:
+        offered = context.get(self.port.valid)
+        return not offered or self.can_start(int(context.get(self.payload)), cycle)
 
 
 @dataclass
@@ -167,7 +100,7 @@ class ArrayModel:
         prepared = self.columns.prepare(tile["weights"].astype(np.int8), scales)
         self.waiting.append((cycle, prepared))
 
-    def room(self, _payload: int, _cycle: int) -> bool:
+    def room(self, _cycle: int) -> bool:
         return len(self.waiting) < WEIGHT_ROWS
 
     def can_start(self, payload: int, cycle: int) -> bool:
@@ -311,7 +244,10 @@ class Bench:
         send = self._source_of("o").queue
         self.array = ArrayModel(self.config, lambda row, cycle: send.append((cycle, row)))
         self._sink("w", unit.w, self.array.take_tile, self.array.room)
-        self._sink("x", unit.x, self.array.take_beat, self.array.can_start)
+        can_start = self.array.can_start
+        self.ends["x"] = BeatSink(
+            unit.x, self._seeded(), self.stall, self.array.take_beat, can_start
+        )
 
     def _seeded(self) -> Random:
         return Random(self.random.random())
