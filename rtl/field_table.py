@@ -1,5 +1,7 @@
 """Tables of what is known of each of many things, a table for the fields that are read together."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Value
 from amaranth.lib import data, memory
 
@@ -7,10 +9,10 @@ from amaranth.lib import data, memory
 def field_table(
     m: Module,
     depth: int,
-    write: tuple[Value, Value, data.View[data.StructLayout]],
+    write: tuple[Value, Value, Any],
     names: tuple[str, ...],
     at: Value,
-) -> data.View[data.StructLayout]:
+) -> Any:
     """Add a table of some fields of all things; return those of the thing `at`, combinationally.
 
     Parameters

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
 from amaranth.sim import Simulator
 
+from hwroute.column_format import LANES
 from hwroute.config import PRESETS, Config
 from hwroute.isa.fields import Register
 from hwroute.isa.instruction import Instruction
@@ -17,10 +19,13 @@ from hwroute.models.image import Image
 from hwroute.models.interpreter.array import Array
 from hwroute.models.interpreter.kv import KVUnit
 from hwroute.models.interpreter.state import MachineError, State
+from hwroute.paths import build_dir
+from hwroute.rtl.array import PEArray
 from hwroute.rtl.attention_layouts import SWEEP, batch_layout, source_count
 from hwroute.rtl.issue_layouts import ISSUED
 from hwroute.rtl.row_list_layouts import ROW
 from hwroute.rtl.statistics_layouts import VECTOR
+from hwroute.sim.units import UnitSimulation
 from hwroute.timing import SCRATCHPAD_READ_CYCLES
 from tests.rtl.stream_ends import Sink, Source, integer, value_of
 
@@ -296,3 +301,16 @@ class AttentionBench:
             self._give("batches", due, integer(batch_layout(self.config), batch))
             if entry == count:
                 return
+
+
+def outputs_of_array(bench: AttentionBench, folder: Path) -> tuple[Any, Any]:
+    """Give the real array what a unit sent to its model; return what each of them sent."""
+    nothing = {
+        "weights": np.zeros((1, bench.config.array.columns, LANES), np.int8),
+        "scales": np.zeros((1, bench.config.array.columns), np.uint16),
+    }
+    inputs = {"x": bench.stacked("x"), "w": nothing, "kv": bench.stacked("kv")}
+    simulation = UnitSimulation(PEArray(bench.config), folder=build_dir())
+    expected = bench.stacked("o")
+    run = simulation.run(inputs, {"o": len(expected["slot"])}, folder=folder)
+    return run.outputs["o"], expected

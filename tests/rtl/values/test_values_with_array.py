@@ -16,6 +16,7 @@ from hwroute.rtl.array import PEArray
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.rtl.values import ValuesControl
 from hwroute.sim.units import UnitSimulation
+from tests.rtl.attention_bench import outputs_of_array
 
 ASKED = {
     "x": ("read_x", "request", "response"),
@@ -105,24 +106,14 @@ def test_the_array_makes_the_same_of_beats_and_tiles(
     bench: Any, config_of: Any, tmp_path: Path
 ) -> None:
     """The real array, fed with what the unit sent to its model, sends what the model sent."""
-    config = config_of()
-    unit = bench(config, seed=20, tokens=np.arange(30))
+    unit = bench(config_of(), seed=20, tokens=np.arange(30))
     unit.add(1, heads=4, queries=2, own=1, pitch=2)
     unit.add(3, heads=1, queries=2, first=1, head_lines=2, pitch=8)
     unit.run()
-    columns = config.array.columns
-    nothing = {
-        "weights": np.zeros((1, columns, 64), np.int8),
-        "scales": np.zeros((1, columns), np.uint16),
-    }
-    inputs = {"x": unit.stacked("x"), "w": nothing, "kv": unit.stacked("kv")}
-    simulation = UnitSimulation(PEArray(config), folder=build_dir())
-    expected = unit.stacked("o")
-    run = simulation.run(inputs, {"o": len(expected["slot"])}, folder=tmp_path)
-    np.testing.assert_array_equal(run.outputs["o"]["slot"], expected["slot"])
-    size = ColumnShape.of(config).fp16_columns
-    sums = run.outputs["o"]["columns"][:, :size], expected["columns"][:, :size]
-    np.testing.assert_array_equal(*sums)
+    sent, expected = outputs_of_array(unit, tmp_path)
+    np.testing.assert_array_equal(sent["slot"], expected["slot"])
+    size = ColumnShape.of(unit.config).fp16_columns
+    np.testing.assert_array_equal(sent["columns"][:, :size], expected["columns"][:, :size])
 
 
 @pytest.mark.cpp
