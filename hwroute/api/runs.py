@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,9 +65,9 @@ class Generated:
     token_ids: list[int]
     text: str | None
     executed: NDArray[np.bool_]
-    overflowed: list[str]
     seconds: float
-    trace: Trace | None
+    overflowed: list[str] = field(default_factory=list)
+    trace: Trace | None = None
     machine: "Checked | None" = None
 
 
@@ -119,37 +119,52 @@ def generate(
     ids = encode(model, prompt) if isinstance(prompt, str) else list(prompt)
     check_prompt(model.shape, ids, count)
     policy = adjusted_policy(model, routing=routing, kv=kv)
+    if trace and on != "golden":
+        raise InputError(f"a trace must be asked from the golden model, not {on}")
     start = time.perf_counter()
-    tracer, overflowed, machine = None, [], None
-    if trace and on == "rtl":
-        raise InputError("a trace must be asked from the golden model, not rtl")
-    if on == "rtl":
-        program = compile_program(model.shape, policy, config, model=model.name)
-        machine = _run_machine(program, build_image(program, model), ids, count)
-        tokens, executed = machine.run.token_ids, machine.generation.executed
-        overflowed = machine.overflowed
-    elif on == "reference":
-        if trace:
-            raise InputError("a trace must be asked from the golden model, not the reference")
+    if on == "reference":
         reference = Reference(model, routing=routing, kv=kv)
         tokens = reference.generate(ids, count)
-        executed = reference.decisions
+        ran: dict[str, Any] = {"token_ids": tokens, "executed": reference.decisions}
     else:
-        tracer = ProgramTracer() if trace else None
         program = compile_program(model.shape, policy, config, model=model.name)
-        interpreter = Interpreter(program, build_image(program, model), observer=tracer)
-        result = interpreter.generate(ids, count, progress=progress)
-        tokens, executed, overflowed = result.token_ids, result.executed, interpreter.overflowed
+        image = build_image(program, model)
+        if on == "rtl":
+            ran = _on_rtl(program, image, ids, count)
+        else:
+            ran = _on_golden(program, image, ids, count, trace=trace, progress=progress)
     return Generated(
         prompt_ids=ids,
-        token_ids=tokens,
-        text=model.tokenizer.decode(tokens) if model.tokenizer else None,
-        executed=executed,
-        overflowed=overflowed,
+        text=model.tokenizer.decode(ran["token_ids"]) if model.tokenizer else None,
         seconds=time.perf_counter() - start,
-        trace=tracer.trace if tracer else None,
-        machine=machine,
+        **ran,
     )
+
+
+def _on_golden(
+    program: Program, image: Image, ids: list[int], count: int, *, trace: bool, progress: Progress
+) -> dict[str, Any]:
+    """Return what the interpreter has to say of a generation, by fields of `Generated`."""
+    tracer = ProgramTracer() if trace else None
+    interpreter = Interpreter(program, image, observer=tracer)
+    result = interpreter.generate(ids, count, progress=progress)
+    return {
+        "token_ids": result.token_ids,
+        "executed": result.executed,
+        "overflowed": interpreter.overflowed,
+        "trace": tracer.trace if tracer else None,
+    }
+
+
+def _on_rtl(program: Program, image: Image, ids: list[int], count: int) -> dict[str, Any]:
+    """Return what the simulated machine has to say, by fields of `Generated`."""
+    machine = _run_machine(program, image, ids, count)
+    return {
+        "token_ids": machine.run.token_ids,
+        "executed": machine.generation.executed,
+        "overflowed": machine.overflowed,
+        "machine": machine,
+    }
 
 
 def _run_machine(program: Program, image: Image, ids: list[int], count: int) -> "Checked":

@@ -7,8 +7,9 @@ from hwroute.isa.fields import LINE_ELEMENTS, lines_of
 from hwroute.isa.instruction import Instruction
 from hwroute.matrix_layout import MatrixLayout
 from hwroute.models.folder import unpack_int4
+from hwroute.models.interpreter.cached import Cached
 from hwroute.models.interpreter.kv import KVUnit
-from hwroute.models.interpreter.state import Cached, Ints, MachineError, State, fp32_lines
+from hwroute.models.interpreter.state import Ints, MachineError, State, fp32_lines
 from hwroute.models.ops.columns import PreparedWeights, columns_of
 from hwroute.models.ops.functions import probabilities
 from hwroute.models.ops.reduction import ceiling_of_maximum, sum_of_probabilities

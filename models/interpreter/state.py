@@ -8,6 +8,7 @@ from hwroute.errors import InputError
 from hwroute.isa.fields import BEAT_BYTES, LINE_ELEMENTS, PLANES, Register
 from hwroute.isa.instruction import Instruction
 from hwroute.models.image import Image
+from hwroute.models.interpreter.cached import Cached
 from hwroute.models.interpreter.journal import Journal, Mask, Space
 from hwroute.numerics import Bits16, Floats32
 
@@ -19,31 +20,6 @@ ALL_BITS = (1 << 32) - 1
 
 class MachineError(InputError):
     """What the overlay reports as an error status: the instruction's index, and what is wrong."""
-
-
-class Cached:
-    """A range of memory of which somebody keeps a copy in another form.
-
-    Members
-    -------
-    stale
-        Whether it was written since.
-    """
-
-    def __init__(self) -> None:
-        self._start, self._stop = 0, 0
-        self.stale = False
-
-    def add(self, start: int, count: int) -> None:
-        """Widen the range by `count` places from `start` on."""
-        if self._start == self._stop:
-            self._start = start
-        self._start, self._stop = min(self._start, start), max(self._stop, start + count)
-
-    def written(self, places: Ints) -> None:
-        """Note that places were written."""
-        if ((places >= self._start) & (places < self._stop)).any():
-            self.stale = True
 
 
 class State:
