@@ -73,15 +73,17 @@ test-slow: setup ## full geometry and exhaustive tests
 record-slow: setup ## the same, and write what came of them into docs/results
 	$(BIN)/python -P tests/record_slow.py --out docs/results
 
-bench: setup ## speeds of the golden model and of an import, nothing passes or fails
+bench: setup ## speeds of golden model, import and simulated machine, nothing passes or fails
 	$(BIN)/python -m hwroute.models.bench
 	$(BIN)/python -m hwroute.models.bench_import
+	$(BIN)/python -m hwroute.sim.machine.bench
 
 results: setup ## rewrite docs/results: quality, rounding, numerics, speeds, HBM, growth, u280, the paper
 	$(BIN)/python -m hwroute.models.quality --out docs/results
 	$(BIN)/python -m hwroute.models.importing.results --out docs/results
 	$(BIN)/python -m hwroute.models.study --out docs/results
 	$(BIN)/python -m hwroute.models.bench --out docs/results
+	$(BIN)/python -m hwroute.sim.machine.bench --cold --out docs/results
 	$(BIN)/python -m hwroute.sim.memory.study --out docs/results
 	$(BIN)/python -m hwroute.sim.machine.growth --out docs/results
 	$(BIN)/python -m hwroute.sim.machine.full_layer --out docs/results

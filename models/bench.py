@@ -6,18 +6,13 @@ model, which has neither memories nor an order of KV entries to keep.
 Each figure is the median of several runs with its smallest and largest value.
 """
 
-import json
-import statistics
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 
-from hwroute import provenance
 from hwroute.checkpoint import Checkpoint
 from hwroute.compiler import compile_program
 from hwroute.config import PRESETS, Config
@@ -31,58 +26,15 @@ from hwroute.models.library import ZOO, model_path, model_shape, named_policy
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.models.sequence import Sequence
 from hwroute.program import Program
+from hwroute.speeds import Speed, seconds, speed_of, write_speeds
 
 PROMPT, GENERATED, EVALUATED = 14, 128, 4 * 256
 """Tokens."""
-PAGE = """# Speeds
-
-Written by `python -m hwroute.models.bench --runs {runs} --out docs/results`; nothing passes or
-fails. Median, smallest and largest of {runs} runs; of rates more is asked, of times less.
-
-| what | unit | median | smallest | largest | asked |
-| --- | --- | ---: | ---: | ---: | ---: |
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """One figure.
-
-    Parameters
-    ----------
-    name, unit
-        What is measured.
-    asked
-        The bar, in `unit`; a rate is to be above it, a time below.
-    median, smallest, largest
-        Of the runs.
-    """
-
-    name: str
-    unit: str
-    asked: float
-    median: float
-    smallest: float
-    largest: float
 
 
 def _measure(name: str, unit: str, asked: float, run: Callable[[], float], runs: int) -> Speed:
     run()  # lays out the weights
-    figures = [run() for _ in range(runs)]
-    return Speed(
-        name=name,
-        unit=unit,
-        asked=asked,
-        median=statistics.median(figures),
-        smallest=min(figures),
-        largest=max(figures),
-    )
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return speed_of(name, unit, asked, [run() for _ in range(runs)])
 
 
 def speeds(runs: int) -> list[Speed]:
@@ -107,13 +59,13 @@ def _golden_speeds(
     prompt = ids[:PROMPT]
 
     def generated() -> float:
-        return GENERATED / _seconds(lambda: generate(golden, prompt, GENERATED))
+        return GENERATED / seconds(lambda: generate(golden, prompt, GENERATED))
 
     def evaluated() -> float:
-        return len(ids) / _seconds(lambda: evaluate(GoldenWindows(golden), ids, batch=1))
+        return len(ids) / seconds(lambda: evaluate(GoldenWindows(golden), ids, batch=1))
 
     def one_token() -> float:
-        return _seconds(lambda: large.forward(np.array([1]), Sequence(layer.shape)))
+        return seconds(lambda: large.forward(np.array([1]), Sequence(layer.shape)))
 
     return [
         _measure("golden, tiny, generation", "tokens/s", 30, generated, runs),
@@ -134,13 +86,13 @@ def _interpreter_speeds(
     prompt, window = ids[:PROMPT], ids[: tiny.shape.context - 1]
 
     def generated() -> float:
-        return GENERATED / _seconds(lambda: small.generate(prompt, GENERATED))
+        return GENERATED / seconds(lambda: small.generate(prompt, GENERATED))
 
     def prefilled() -> float:
-        return len(window) / _seconds(lambda: small.generate(window, 1))
+        return len(window) / seconds(lambda: small.generate(window, 1))
 
     def one_token() -> float:
-        return _seconds(lambda: large.generate([1], 1))
+        return seconds(lambda: large.generate([1], 1))
 
     return [
         _measure("interpreter, tiny, generation", "tokens/s", 20, generated, runs),
@@ -158,22 +110,13 @@ def _compiler_speeds(runs: int) -> list[Speed]:
     def megabytes() -> float:
         return len(program().words) / 1e6
 
-    def seconds() -> float:
-        return _seconds(program)
+    def compiling() -> float:
+        return seconds(program)
 
     return [
-        _measure("compiling Llama-2-7B for u280", "s", 10, seconds, runs),
+        _measure("compiling Llama-2-7B for u280", "s", 10, compiling, runs),
         _measure("its instructions", "MB", 3, megabytes, 1),
     ]
-
-
-def _table(found: list[Speed], runs: int) -> str:
-    rows = [
-        f"| {speed.name} | {speed.unit} | {speed.median:.2f} | {speed.smallest:.2f} | "
-        f"{speed.largest:.2f} | {speed.asked:g} |"
-        for speed in found
-    ]
-    return PAGE.format(runs=runs) + "\n".join(rows) + "\n"
 
 
 @click.command()
@@ -187,18 +130,10 @@ def main(runs: int, out: Path | None) -> None:
     """Measure speeds of golden model, interpreter and compiler."""
     found = speeds(runs)
     for speed in found:
-        click.echo(
-            f"{speed.name:<46} {speed.median:8.2f} {speed.unit:<9} "
-            f"({speed.smallest:.2f} to {speed.largest:.2f}, asked {speed.asked:g})"
-        )
+        click.echo(speed)
     if out:
-        record = {
-            "speeds": [asdict(speed) for speed in found],
-            "provenance": provenance.collect(command=sys.argv, seed=1),
-        }
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        (out / "bench.md").write_text(_table(found, runs), encoding="utf-8")
+        command = f"python -m hwroute.models.bench --runs {runs} --out docs/results"
+        write_speeds(found, out, name="bench", title="Speeds", command=command, runs=runs)
 
 
 if __name__ == "__main__":
