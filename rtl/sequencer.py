@@ -107,7 +107,7 @@ class Sequencer(wiring.Component):
             self.error.eq(watch.error),
         ]
         self._run(m, control, watch, at_work, (clear, enable))
-        self._count(m, control, queues, states)
+        self._count(m, control, queues, states, enable)
         return m
 
     def _run(
@@ -184,9 +184,14 @@ class Sequencer(wiring.Component):
         ]
 
     def _count(
-        self, m: Module, control: Any, queues: dict[Unit, UnitQueue], states: list[Any]
+        self,
+        m: Module,
+        control: Any,
+        queues: dict[Unit, UnitQueue],
+        states: list[Any],
+        enable: Signal,
     ) -> None:
-        """Say what went on, for the counters."""
+        """Say what went on, for the counters; what a run left in a queue does not wait any more."""
         m.d.comb += [
             self.events.cycles.eq(~self.idle),
             self.events.control_instructions.eq(control.executed),
@@ -198,5 +203,5 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 self.events[f"{name}_instructions"].eq(queue.start),
                 self.events[f"{name}_busy_cycles"].eq(state.in_flight),
-                self.events[f"{name}_wait_cycles"].eq(state.blocked & ~state.in_flight),
+                self.events[f"{name}_wait_cycles"].eq(enable & state.blocked & ~state.in_flight),
             ]

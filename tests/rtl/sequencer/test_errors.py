@@ -197,6 +197,15 @@ def test_a_run_waits_for_what_an_earlier_one_left(bench: Any) -> None:
     assert begins.executed[0].start > left.end > begins.started
 
 
+def test_what_an_earlier_run_left_waiting_counts_for_nothing(bench: Any) -> None:
+    sequencer = bench()
+    stuck = [*ALL, *(of(unit, wait=(unit,)) for unit in NAMES), HALT]
+    words = [[*ALL, HALT], stuck, [*ALL, HALT]]
+    before, dead, behind = sequencer.run_all([sequencer.job(one) for one in words])
+    assert dead.error is Error.DEADLOCK
+    assert behind.events == before.events
+
+
 def test_runs_without_memory_leave_no_words_behind(bench: Any) -> None:
     """More runs than requests may be on their way; then all words come at once."""
     sequencer = bench(SequencerConfig(prefetch=2))
