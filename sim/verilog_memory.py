@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from hwroute.rtl.axi import BURST_BYTES, AxiPort
 
-SETTINGS = {"latency": 16, "stall": 8, "seed": 32, "bad_from": 64, "bad_to": 64}
+SETTINGS = {
+    "latency": 16,
+    "stall": 8,
+    "seed": 32,
+    "bad_from": 64,
+    "bad_to": 64,
+    "bad_read": 2,
+    "bad_write": 2,
+}
 """Plain inputs of a memory and their widths; see ``sim/verilog/hwroute_axi_memory.v``."""
 
 
@@ -31,9 +39,10 @@ class VerilogMemory(wiring.Component):
     -------
     axi
         The port, as the memory sees it.
-    latency, stall, seed, bad_from, bad_to : ``In``
+    latency, stall, seed, bad_from, bad_to, bad_read, bad_write : ``In``
         Cycles from an address to the first data; chance in 256 that a channel stalls, and seed of
-        the stalls; byte addresses that are answered with an error, ``bad_to`` not included.
+        the stalls; byte addresses that reads and writes are answered with these responses at,
+        ``bad_to`` not included.
     """
 
     def __init__(self, port: AxiPort, *, beats: int, name: str = "memory"):

@@ -22,6 +22,7 @@ TOP = "harness"
 MACHINE = "hwroute_machine"
 """Name of the machine's module; its instance is ``machine``."""
 LOG = "log.txt"
+LOG_FILE = f'{{folder, "/{LOG}"}}, "w"'
 WAVES = "waves.vcd"
 DDR = "ddr"
 LARGEST_DDR, LARGEST_HBM = 64 << 20, 16 << 20
@@ -35,6 +36,9 @@ HOST_BITS = {
     "r": READ.size,
 }
 """Payloads of the registers."""
+BAD_BITS = {"bad_memory": 8, "bad_from": 64, "bad_to": 64, "bad_read": 2, "bad_write": 2}
+"""What the host sets to let the bus of a memory, by its number, fail."""
+OWED_BITS = 16
 
 HEAD = f"""\
 `timescale 1ns / 1ns
@@ -52,7 +56,7 @@ module {TOP};
         if (!$value$plusargs("stall=%d", stall)) stall = 0;
         if (!$value$plusargs("seed=%d", seed)) seed = 1;
         log = 0;
-        if ($test$plusargs("log")) log = $fopen({{folder, "/{LOG}"}}, "w");
+        if ($test$plusargs("log")) log = $fopen({LOG_FILE});
         phase = 0;
         memory_phase = 0;
     end
@@ -70,7 +74,7 @@ module {TOP};
             memory_phase = 0;
         end
     end
-    always @(posedge clk) cycle <= cycle + 1;
+    always @(posedge clk) cycle <= machine.controller.started ? 0 : cycle + 1;
 """
 WINDOW = f"""\
     reg [63:0] first;
@@ -106,11 +110,12 @@ def harness(config: Config, *, waves: bool = False) -> str:
         Able to write waves.
     """
     ports = [".clk(clk)", ".rst(rst)", ".memory_clk(memory_clk)", ".memory_rst(memory_rst)"]
-    lines = [HEAD]
-    for number, (name, (port, beats)) in enumerate(memories(config).items()):
+    lines = [HEAD, *(f"    wire [{bits - 1}:0] {name};" for name, bits in BAD_BITS.items())]
+    sizes = memories(config)
+    for number, (name, (port, beats)) in enumerate(sizes.items()):
         lines += _memory(name, number, port, beats)
         ports += _links(f"{name}__", MEMORY_CHANNELS)
-    lines += _host()
+    lines += _host(f"owed_{number}" for number in range(len(sizes)))
     ports += [".irq(irq)", *_links("", HOST)]
     lines.append(f"    {MACHINE} machine({', '.join(ports)});")
     lines += _monitors(config)
@@ -141,9 +146,12 @@ def _memory(name: str, number: int, port: AxiPort, beats: int) -> Iterator[str]:
         "latency": "latency[15:0]",
         "stall": "stall[7:0]",
         "seed": f"seed + {number}",
-        "bad_from": "64'd0",
-        "bad_to": "64'd0",
+        "bad_from": "bad_from",
+        "bad_to": "bad_to",
+        **{way: f"bad_memory == {number} ? {way} : 2'd0" for way in ("bad_read", "bad_write")},
+        "owed": f"owed_{number}",
     }
+    yield f"    wire [{OWED_BITS - 1}:0] owed_{number};"
     links = [f".{setting}({value})" for setting, value in settings.items()]
     for channel, member in port.signature().members.items():
         layout = member.signature.members["payload"].shape
@@ -167,9 +175,10 @@ def _memory(name: str, number: int, port: AxiPort, beats: int) -> Iterator[str]:
     yield f"    hwroute_axi_memory #({parameters}) memory_{name}({', '.join(links)});"
 
 
-def _host() -> Iterator[str]:
-    """Place the host; what `b` says is no business of it."""
-    links = [f".{net}({net})" for net in ("clk", "rst", "memory_rst", "irq")]
+def _host(owed: Iterable[str]) -> Iterator[str]:
+    """Place the host, which says what fails; what `b` says is no business of it."""
+    nets = ("clk", "rst", "memory_rst", "irq", "cycle", *BAD_BITS)
+    links = [*(f".{net}({net})" for net in nets), f".owed({' + '.join(owed)})"]
     yield "    wire irq;"
     for channel, bits in HOST_BITS.items():
         yield from _nets("", channel, bits)
@@ -179,7 +188,7 @@ def _host() -> Iterator[str]:
 
 
 def _monitors(config: Config) -> Iterator[str]:
-    """Write a line for each event."""
+    """Write a line for each event of the last run: its start begins the log anew."""
     yield f"    reg [{config.array.accumulator_rows * config.memory.planes - 1}:0] planes;"
     yield "    initial planes = 0;"
     yield "    always @(posedge clk) if (log != 0 && !rst) begin"
@@ -200,6 +209,11 @@ def _monitors(config: Config) -> Iterator[str]:
     yield _line("machine.npe.token_valid", "T", ["machine.npe.token"])
     yield _line("machine.router.planes != planes", "P", ["machine.router.planes"])
     yield "        planes <= machine.router.planes;"
+    yield "        if (machine.controller.started) begin"
+    yield "            $fclose(log);"
+    yield f"            log = $fopen({LOG_FILE});"
+    yield "            planes <= 0;"
+    yield "        end"
     yield "    end"
 
 

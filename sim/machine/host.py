@@ -3,7 +3,7 @@
 ``sim/verilog/hwroute_host.v`` follows the steps; ``hwroute_axi_memory.v`` has the memories.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,13 @@ from hwroute.memory_map import Content
 from hwroute.models.image import Image
 from hwroute.models.interpreter.state import ALL_BITS
 from hwroute.program import Program
+from hwroute.sim.machine.attempts import BusFailure, Earlier, Step, failure_steps
 from hwroute.sim.machine.harness import LOG, WAVES, memories
 
 REGISTERS = "registers.txt"
 """What the host read."""
+RESET = "reset"
+"""Begins its lines that are no registers."""
 DONE = 1 << 1
 """Bit of `hwroute.csr.CONTROL`."""
 WORD = 4
@@ -69,26 +72,85 @@ def arguments_of(
     }
 
 
-def write_steps(config: Config, arguments: dict[str, int], max_cycles: int, folder: Path) -> None:
-    """Write what the host does: arguments, start, wait, read every register."""
-    table = csr_table(config)
-    steps = [("W", one.offset, arguments[one.name]) for one in table if one.name in arguments]
-    enable = (csr.GLOBAL_INTERRUPT, csr.INTERRUPT_ENABLE, csr.CONTROL)
-    steps += [("W", offset, 1) for offset in enable]
-    steps += [("I", max_cycles, 0), ("R", csr.CONTROL, 0)]
-    for one in table:
-        # Reading the low word keeps the high one.
-        offsets = range(one.offset, one.offset + -(-one.bits // 32) * WORD, WORD)
-        steps += [("R", offset, 0) for offset in offsets if one.kind is not Kind.ARGUMENT]
+def write_steps(
+    config: Config,
+    arguments: dict[str, int],
+    max_cycles: int,
+    folder: Path,
+    before: Sequence[Earlier] = (),
+    failure: BusFailure | None = None,
+) -> None:
+    """Write what the host does: in every run arguments, start, wait, read every register.
+
+    It reads nothing of a run that is cut off.
+
+    Parameters
+    ----------
+    config
+        Of the machine.
+    arguments, failure
+        Of the run that counts.
+    max_cycles
+        Most that the host waits for a run.
+    folder
+        Of the run.
+    before
+        Runs before it.
+    """
+    wait = [("I", max_cycles, 0), *_read_steps(config)]
+    steps: list[Step] = []
+    for one in before:
+        steps += _start_steps(config, {**arguments, **one.arguments}, one.failure)
+        if one.reset is None:
+            steps += [*wait, ("W", csr.INTERRUPT_STATUS, 1)]
+        elif one.cut is None:
+            steps += [*wait, ("X", one.reset.value, 0)]
+        else:
+            steps += [("U", one.cut, 0), ("X", one.reset.value, 0)]
+    steps += [*_start_steps(config, arguments, failure), *wait]
     text = "".join(f"{step} {place:x} {value:x}\n" for step, place, value in steps)
     (folder / "host.txt").write_text(text, encoding="ascii")
 
 
-def read_registers(config: Config, folder: Path) -> dict[str, int]:
-    """Return status and counters by name, and the control register as ``control``."""
-    lines = (folder / REGISTERS).read_text(encoding="ascii").splitlines()
-    pairs = (line.split() for line in lines)
-    words = {int(offset, 16): int(value, 16) for offset, value in pairs}
+def _start_steps(
+    config: Config, arguments: dict[str, int], failure: BusFailure | None
+) -> Iterator[Step]:
+    yield from failure_steps(config, failure)
+    for one in csr_table(config):
+        if one.name in arguments:
+            yield ("W", one.offset, arguments[one.name])
+    for offset in (csr.GLOBAL_INTERRUPT, csr.INTERRUPT_ENABLE, csr.CONTROL):
+        yield ("W", offset, 1)
+
+
+def _read_steps(config: Config) -> Iterator[Step]:
+    yield ("R", csr.CONTROL, 0)
+    for one in csr_table(config):
+        # Reading the low word keeps the high one.
+        offsets = range(one.offset, one.offset + -(-one.bits // 32) * WORD, WORD)
+        yield from (("R", offset, 0) for offset in offsets if one.kind is not Kind.ARGUMENT)
+
+
+def read_registers(config: Config, folder: Path) -> tuple[list[dict[str, int]], list[int]]:
+    """Return what the host read, run by run, and what memories owed at each reset, in bursts.
+
+    Status and counters have their names, and the control register is ``control``.
+    """
+    runs: list[dict[int, int]] = []
+    owed = []
+    for line in (folder / REGISTERS).read_text(encoding="ascii").splitlines():
+        what, value = line.split()
+        if what == RESET:
+            owed.append(int(value, 16))
+            continue
+        offset = int(what, 16)
+        if offset == csr.CONTROL:
+            runs.append({})
+        runs[-1][offset] = int(value, 16)
+    return [_named(config, words) for words in runs], owed
+
+
+def _named(config: Config, words: dict[int, int]) -> dict[str, int]:
     values = {
         one.name: words[one.offset] | words.get(one.offset + WORD, 0) << 32
         for one in csr_table(config)

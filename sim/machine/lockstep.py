@@ -184,8 +184,9 @@ class _Follower:
         return Space.ORDER, (number,), _joined(entry), (1 << len(entry)) - 1
 
     def _change(self, event: Event) -> Divergence | None:
-        """Take the bits that have changed in the planes as written."""
-        changed, self._planes = self._planes ^ event.payload, event.payload
+        """Take the bits that have changed in the planes as written; first what a run left."""
+        before = self._planes if any(self._issued.values()) else event.payload
+        changed, self._planes = before ^ event.payload, event.payload
         while changed:
             number = (changed & -changed).bit_length() - 1
             changed &= changed - 1

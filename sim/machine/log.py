@@ -1,7 +1,7 @@
 """The log that the simulated machine writes: what its units begin, write and end.
 
-A line of text for each event, the cycle in decimal, payloads in hexadecimal, in the order of the
-cycles::
+A line of text for each event, the cycle in decimal, counted from the start of the run, payloads in
+hexadecimal, in the order of the cycles::
 
     I unit cycle payload    an instruction is issued; `hwroute.rtl.issue_layouts.ISSUED`
     D unit cycle payload    an instruction ended; `hwroute.rtl.issue_layouts.DONE`

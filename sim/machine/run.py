@@ -15,6 +15,7 @@ from hwroute.models.image import Image
 from hwroute.models.interpreter.run import check_request
 from hwroute.paths import build_dir
 from hwroute.program import Program
+from hwroute.sim.machine.attempts import BusFailure, Earlier
 from hwroute.sim.machine.build import build_machine
 from hwroute.sim.machine.harness import LOG, WAVES, memories
 from hwroute.sim.machine.host import (
@@ -35,36 +36,25 @@ PATIENCE = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineRun:
-    """What a run gave.
+class Ending:
+    """What the registers say after a run.
 
     Parameters
     ----------
-    token_ids
-        Generated tokens, the one that ended the generation included; none unless `ok`.
     finished
         Whether the machine came to an end by itself.
     error, error_unit, error_index, overflowed
         As its registers have it.
     counters
         All counters, by name.
-    ddr, hbm
-        Contents at the end: uint8 [lines, 128] and [ports, beats, 32].
-    log, waves
-        Files, None where not asked for.
     """
 
-    token_ids: list[int]
     finished: bool
     error: Error
     error_unit: int
     error_index: int
     overflowed: bool
     counters: dict[str, int]
-    ddr: NDArray[np.uint8]
-    hbm: NDArray[np.uint8]
-    log: Path | None
-    waves: Path | None
 
     @property
     def cycles(self) -> int:
@@ -75,6 +65,33 @@ class MachineRun:
     def ok(self) -> bool:
         """Whether the machine came to its halt."""
         return self.finished and self.error is Error.NONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineRun(Ending):
+    """What a run gave.
+
+    Parameters
+    ----------
+    token_ids
+        Generated tokens, the one that ended the generation included; none unless `ok`.
+    ddr, hbm
+        Contents at the end: uint8 [lines, 128] and [ports, beats, 32].
+    log, waves
+        Files, None where not asked for.
+    earlier
+        How the runs before it ended, but for those that were cut off.
+    owed
+        Bursts that the memories owed at each reset.
+    """
+
+    token_ids: list[int]
+    ddr: NDArray[np.uint8]
+    hbm: NDArray[np.uint8]
+    log: Path | None
+    waves: Path | None
+    earlier: list[Ending]
+    owed: list[int]
 
 
 def run_machine(
@@ -95,6 +112,8 @@ def run_machine(
     waves: range | None = None,
     builds: Path | None = None,
     fault: int | None = None,
+    failure: BusFailure | None = None,
+    before: Sequence[Earlier] = (),
 ) -> MachineRun:
     """Write the memories, run the machine, read the memories.
 
@@ -127,6 +146,10 @@ def run_machine(
     fault
         Run a build that has all of `hwroute.sim.machine_faults.load_faults`, with this one of them,
         from 1, or 0 for none; None for the machine as it is.
+    failure
+        What fails at the bus.
+    before
+        Runs before it in the same simulation, on memories as each leaves them to the next.
 
     Raises
     ------
@@ -153,7 +176,7 @@ def run_machine(
     prepare(program, image, prompt, folder)
     arguments = arguments_of(program, len(prompt), generate, stop, timeout)
     limit = max_cycles if waves is None else min(max_cycles, waves.stop)
-    write_steps(program.config, arguments, limit, folder)
+    write_steps(program.config, arguments, limit, folder, before, failure)
     half, memory_half = half_periods
     settings = {
         "stall": threshold,
@@ -190,24 +213,32 @@ def _collect(
     program: Program, prompt: int, generate: int, stop: int | None, folder: Path
 ) -> MachineRun:
     """Read what the host read, and the memories."""
-    values = read_registers(program.config, folder)
+    runs, owed = read_registers(program.config, folder)
+    *earlier, last = (_ending(program, values) for values in runs)
     ddr, *hbm = (read_memory(folder, name, program.config) for name in memories(program.config))
-    finished, error = bool(values["control"] & DONE), Error(values["error"])
     ids = read_ids(program, ddr, prompt, generate)
     made = ids.index(stop) + 1 if stop in ids else generate
     files = {name: folder / name for name in (LOG, WAVES)}
     kept = {name: file if file.exists() else None for name, file in files.items()}
-    counters = (one.name for one in csr_table(program.config) if one.kind is Kind.COUNTER)
     return MachineRun(
-        token_ids=ids[: made if finished and error is Error.NONE else 0],
-        finished=finished,
-        error=error,
-        error_unit=values["error_unit"],
-        error_index=values["error_index"],
-        overflowed=bool(values["overflowed"]),
-        counters={name: values[name] for name in counters},
+        **vars(last),
+        token_ids=ids[: made if last.ok else 0],
         ddr=ddr.reshape(-1, LINE_BYTES),
         hbm=np.stack(hbm),
         log=kept[LOG],
         waves=kept[WAVES],
+        earlier=earlier,
+        owed=owed,
+    )
+
+
+def _ending(program: Program, values: dict[str, int]) -> Ending:
+    counters = (one.name for one in csr_table(program.config) if one.kind is Kind.COUNTER)
+    return Ending(
+        finished=bool(values["control"] & DONE),
+        error=Error(values["error"]),
+        error_unit=values["error_unit"],
+        error_index=values["error_index"],
+        overflowed=bool(values["overflowed"]),
+        counters={name: values[name] for name in counters},
     )

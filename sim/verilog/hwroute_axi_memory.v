@@ -3,10 +3,11 @@
 // written. FOLDER is +folder.
 //
 // `latency` (at least 1) is what passes from an address, or a burst's last data, to its answer. While
-// a pseudo-random byte is below `stall`, a channel is not ready, or offers nothing new. Bytes from
-// `bad_from` up to `bad_to` are answered with SLVERR, and those behind the memory with DECERR; a
-// burst that fails writes nothing. Answers are in order. What breaks a rule of AXI, or leads out of
-// an aligned window of BURST bytes, stops the simulation.
+// a pseudo-random byte is below `stall`, a channel is not ready, or offers nothing new. Reads of bytes
+// from `bad_from` up to `bad_to` are answered with the response `bad_read`, and writes of them with
+// `bad_write`; all that is behind the memory with DECERR. A burst that fails writes nothing. Answers
+// are in order. `owed` counts the bursts that are not over. What breaks a rule of AXI, or leads
+// out of an aligned window of BURST bytes, stops the simulation.
 module hwroute_axi_memory #(
     parameter DATA_BITS = 256,
     parameter LENGTH_BITS = 4,
@@ -21,6 +22,9 @@ module hwroute_axi_memory #(
     input wire [31:0] seed,
     input wire [63:0] bad_from,
     input wire [63:0] bad_to,
+    input wire [1:0] bad_read,
+    input wire [1:0] bad_write,
+    output reg [15:0] owed,
     input wire ar_valid,
     output wire ar_ready,
     input wire [63:0] ar_address,
@@ -44,7 +48,7 @@ module hwroute_axi_memory #(
     output reg [1:0] b_response
 );
     localparam BYTES = DATA_BITS / 8;
-    localparam OKAY = 2'd0, SLVERR = 2'd2, DECERR = 2'd3;
+    localparam OKAY = 2'd0, DECERR = 2'd3;
 
     reg [DATA_BITS-1:0] rows [0:BEATS-1];
     reg [DATA_BITS-1:0] buffer;
@@ -68,9 +72,9 @@ module hwroute_axi_memory #(
             swapped[8*index+:8] = value[8*(BYTES-1-index)+:8];
     endfunction
 
-    function automatic [1:0] response(input [63:0] address);
+    function automatic [1:0] response(input [63:0] address, input [1:0] bad);
         if (address >= 64'(BEATS) * BYTES) return DECERR;
-        return address >= bad_from && address < bad_to ? SLVERR : OKAY;
+        return address >= bad_from && address < bad_to ? bad : OKAY;
     endfunction
 
     task automatic check(input [63:0] address, input [LENGTH_BITS-1:0] length);
@@ -108,6 +112,8 @@ module hwroute_axi_memory #(
     always @(posedge clk) begin
         random <= rst ? (seed | 32'h1) : {random[30:0], random[31] ^ random[21] ^ random[1] ^ random[0]};
         cycle <= cycle + 1;
+        owed <= rst ? 0 : owed + 16'(ar_valid && ar_ready) + 16'(aw_valid && aw_ready)
+            - 16'(r_valid && r_ready && r_last) - 16'(b_valid && b_ready);
         if (rst) begin
             read_address.delete(); read_due.delete(); read_last.delete();
             write_address.delete(); write_length.delete();
@@ -137,8 +143,8 @@ module hwroute_axi_memory #(
                 address = read_address.pop_front();
                 void'(read_due.pop_front());
                 r_valid <= 1'b1;
-                r_response <= response(address);
-                r_data <= response(address) == OKAY ? rows[32'(address / BYTES)] : 0;
+                r_response <= response(address, bad_read);
+                r_data <= response(address, bad_read) == OKAY ? rows[32'(address / BYTES)] : 0;
                 r_last <= read_last.pop_front();
             end
         end
@@ -176,8 +182,8 @@ module hwroute_axi_memory #(
         length = write_length.pop_front();
         worst = OKAY;
         for (int beat = 0; beat <= 32'(length); beat++)
-            if (response(address + 64'(beat) * BYTES) > worst)
-                worst = response(address + 64'(beat) * BYTES);
+            if (response(address + 64'(beat) * BYTES, bad_write) > worst)
+                worst = response(address + 64'(beat) * BYTES, bad_write);
         for (int beat = 0; beat <= 32'(length); beat++) begin
             if (data_last.pop_front() != (beat == 32'(length)))
                 $fatal(1, "memory %s: the data at %h do not end where their address says", NAME, address);

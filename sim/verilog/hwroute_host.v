@@ -4,6 +4,12 @@
 //     W address value     write a register
 //     R address 0         read one, and add "address value" to FOLDER/registers.txt
 //     I cycles 0          wait for an interrupt, at most so many cycles
+//     U cycle 0           wait until a cycle of the run
+//     X 0 0, X 1 0        reset the machine; with its memories
+//     F number value      say what the bus fails at: `bad_memory`, `bad_from`, `bad_to`, `bad_read`
+//                         and `bad_write`, numbered in this order
+//
+// A reset adds "reset n" to FOLDER/registers.txt, n being the bursts that memories owe when it comes.
 //
 // At the end it stops the simulation. FOLDER is +folder. Registers that do not answer stop it too.
 module hwroute_host (
@@ -11,6 +17,13 @@ module hwroute_host (
     output reg rst = 1'b1,
     output reg memory_rst = 1'b1,
     input wire irq,
+    input wire [63:0] cycle,
+    input wire [15:0] owed,
+    output reg [7:0] bad_memory,
+    output reg [63:0] bad_from,
+    output reg [63:0] bad_to,
+    output reg [1:0] bad_read,
+    output reg [1:0] bad_write,
     output reg [11:0] aw_payload,
     output reg aw_valid,
     input wire aw_ready,
@@ -88,19 +101,35 @@ module hwroute_host (
         @(negedge clk);
     endtask
 
+    // The memories' reset lies within the machine's.
+    task automatic reset(input memories);
+        asked_reset = 1'b1; asked_memory_reset = memories;
+        repeat (RESET) @(negedge clk);
+        asked_memory_reset = 1'b0;
+        repeat (RESET) @(negedge clk);
+        asked_reset = 1'b0;
+        repeat (RESET) @(negedge clk);
+    endtask
+
+    task automatic fail(input [63:0] number, input [63:0] setting);
+        case (number)
+            0: bad_memory = setting[7:0];
+            1: bad_from = setting;
+            2: bad_to = setting;
+            3: bad_read = setting[1:0];
+            4: bad_write = setting[1:0];
+            default: $fatal(1, "no setting of a failing bus: %0d", number);
+        endcase
+    endtask
+
     initial begin
         if (!$value$plusargs("folder=%s", folder)) $fatal(1, "missing +folder");
         script = $fopen({folder, "/host.txt"}, "r");
         if (script == 0) $fatal(1, "cannot open the steps of the host");
         answers = $fopen({folder, "/registers.txt"}, "w");
         asked_write = 1'b0; asked_read = 1'b0;
-        // The memories' reset lies within the machine's.
-        asked_reset = 1'b1; asked_memory_reset = 1'b1;
-        repeat (RESET) @(negedge clk);
-        asked_memory_reset = 1'b0;
-        repeat (RESET) @(negedge clk);
-        asked_reset = 1'b0;
-        repeat (RESET) @(negedge clk);
+        bad_memory = 0; bad_from = 0; bad_to = 0; bad_read = 0; bad_write = 0;
+        reset(1'b1);
         while ($fscanf(script, "%s %h %h\n", step, place, value) == 3) begin
             case (step)
                 "W": put(place[11:0], value[31:0]);
@@ -115,6 +144,13 @@ module hwroute_host (
                         passed++;
                     end
                 end
+                "U": while (cycle < place) @(posedge clk);
+                "X": begin
+                    @(negedge clk);
+                    $fdisplay(answers, "reset %0h", owed);
+                    reset(place[0]);
+                end
+                "F": fail(place, value);
                 default: $fatal(1, "no step of a host: %s", step);
             endcase
         end

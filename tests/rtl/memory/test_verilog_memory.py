@@ -101,6 +101,7 @@ class Bench:
         strobes = np.full(len(words), (1 << self.port.data_bytes) - 1, np.uint64)
         settings = {"latency": latency, "stall": round(stall * 256), "seed": 5}
         settings |= {"bad_from": bad[0], "bad_to": bad[1]}
+        settings |= {"bad_read": Response.SLVERR.value, "bad_write": Response.SLVERR.value}
         return self.simulation.run(
             {
                 "read": requests(reads),

@@ -61,11 +61,14 @@ def write(line: int, elements: list[int], mask: int) -> int:
 
 
 class Machine:
-    """Makes the log of a machine that does what a journal says, in its own time and order."""
+    """Makes the log of a machine that does what a journal says, in its own time and order.
 
-    def __init__(self, seed: int):
+    planes: what a run before has left in them.
+    """
+
+    def __init__(self, seed: int, planes: int = 0):
         self.random = Random(seed)
-        self.planes = 0
+        self.planes = planes
 
     def run(self, journal: Journal) -> list[Said]:
         """Return what is said in order, the units side by side."""

@@ -17,7 +17,7 @@ from hwroute.numerics import fp16_to_fp32
 from hwroute.rtl.issue_layouts import ISSUED
 from hwroute.rtl.kv_layouts import order_layout, slot_layout
 from hwroute.sim.machine.lockstep import Lockstep, follow
-from hwroute.sim.machine.log import Kind, read_log
+from hwroute.sim.machine.log import Event, Kind, read_log
 from tests.sim.machine.synthetic_log import (
     CONFIG,
     END,
@@ -244,6 +244,16 @@ def test_a_wrong_bit_of_a_plane(check: Callable[..., Lockstep]) -> None:
         assert found.place is not None
         assert found.place.space == "planes"
         assert kind is None or found.kind == kind
+
+
+def test_planes_that_a_run_before_has_left(check: Callable[..., Lockstep]) -> None:
+    """The log of a later run begins with them."""
+    left = (1 << 3 * TILE) - 1
+    said = Machine(1, planes=left).run(ran()[1])
+    first = Event(kind=Kind.PLANES, unit=Unit.ROUTER, cycle=1, payload=left)
+    result = check([Said(first, said[0].step), *said])
+    assert result.match, str(result.divergence)
+    assert not check(said).match
 
 
 def test_a_bit_that_a_plane_is_not_given(check: Callable[..., Lockstep]) -> None:
