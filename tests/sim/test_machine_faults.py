@@ -16,10 +16,15 @@ from hwroute.errors import HwrouteError
 from hwroute.models.generate import adjusted_policy
 from hwroute.models.image import build_image
 from hwroute.models.interpreter import Interpreter, Journal
+from hwroute.rtl.axi import DDR_PORT, HBM_PORT, AxiPort
 from hwroute.rtl.controller import Controller
 from hwroute.rtl.dma import DMA
 from hwroute.rtl.emit import emit
+from hwroute.rtl.instruction_reader import InstructionReader
 from hwroute.rtl.kv_unit import KVUnit
+from hwroute.rtl.machine import PREFETCH
+from hwroute.rtl.memory_port import stream_layouts
+from hwroute.rtl.read_share import ReadShare
 from hwroute.rtl.statistics_memory import StatisticsMemory
 from hwroute.rtl.tile_router import TileRouter
 from hwroute.sim.machine.lockstep import follow
@@ -29,12 +34,21 @@ from hwroute.sim.machine_faults import KINDS, READ_SELECT, SELECT, MachineFault,
 
 FAULTS = load_faults()
 CONFIG = PRESETS["demo"]
+
+
+def share(port: AxiPort, users: tuple[str, ...]) -> ReadShare:
+    return ReadShare(stream_layouts(port, paired=False)[0], users)
+
+
 UNITS: dict[str, Callable[[], wiring.Component]] = {
     "controller": lambda: Controller(CONFIG),
     "router": lambda: TileRouter(CONFIG),
     "dma": lambda: DMA(CONFIG),
     "kv": lambda: KVUnit(CONFIG),
     "statistics": lambda: StatisticsMemory(CONFIG.memory),
+    "instructions": lambda: InstructionReader(2 * PREFETCH),
+    "ddr_share": lambda: share(DDR_PORT, ("instructions", "dma", "scales")),
+    "hbm_0_share": lambda: share(HBM_PORT, ("weights", "kv")),
 }
 """Units that are emitted in a few seconds."""
 ALL_UNITS = {*UNITS, "scratchpad", "npe", "array", "scores", "values", "ddr", "hbm"}
