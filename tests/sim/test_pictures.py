@@ -19,7 +19,7 @@ from hwroute.policy_terms import KVRule
 from hwroute.sim.performance.busy import stretches
 from hwroute.sim.performance.generation import Performance
 from hwroute.sim.performance.pictures import draw, front, pareto
-from hwroute.sim.performance.pictures.bandwidth import DDR, HBM, peaks, phases_of
+from hwroute.sim.performance.pictures.bandwidth import BUFFER, DDR, HBM, KINDS, peaks, phases_of
 from hwroute.sim.performance.pictures.breakdown import shares
 from hwroute.sim.performance.pictures.buffer import draw_buffer
 from hwroute.sim.performance.pictures.buffer import shares as hit_shares
@@ -34,7 +34,7 @@ from hwroute.sim.performance.pictures.work import (
     WAITING,
     cycles_by_work,
 )
-from hwroute.sim.performance.result import Run, covered
+from hwroute.sim.performance.result import DDR_KINDS, HBM_KINDS, Run, covered
 
 CONFIG = PRESETS["demo"]
 PICTURES = ("roofline", "time", "bandwidth", "timeline", "skips", "buffer")
@@ -157,6 +157,11 @@ def test_rates_of_a_memory_are_its_bytes_over_the_time(result) -> None:
         seconds = phase.seconds * 1e9
         assert phase.used(HBM, limits) * limits[HBM] * seconds == pytest.approx(phase.traffic.hbm)
         assert phase.used(DDR, limits) * limits[DDR] * seconds == pytest.approx(phase.traffic.ddr)
+
+
+def test_every_kind_of_bytes_has_a_row() -> None:
+    for memory, kinds in ((HBM, HBM_KINDS), (DDR, DDR_KINDS), (BUFFER, ("kv_hits",))):
+        assert {kind for kind, (where, _) in KINDS.items() if where == memory} == {*kinds}
 
 
 def test_hits_are_those_of_the_layers_that_execute(result) -> None:

@@ -23,9 +23,11 @@ HBM, DDR, BUFFER = "HBM", "DDR", "history buffer"
 COLOURS = {HBM: BLUE, DDR: GREEN, BUFFER: YELLOW}
 KINDS = {
     "weights": (HBM, "weights"),
+    "dropped": (HBM, "weights dropped"),
     "kv_read": (HBM, "K and V read"),
     "kv_written": (HBM, "K and V written"),
     "scales": (DDR, "scales of weights"),
+    "dropped_scales": (DDR, "scales dropped"),
     "ddr_read": (DDR, "loads"),
     "ddr_written": (DDR, "stores"),
     "program": (DDR, "instructions"),
