@@ -135,7 +135,7 @@ def sweeps_of(one: Instruction, rows: int, config: Config) -> list[Sweep]:
     return sweeps
 
 
-def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
+def batches_of(order: Ints, config: Config, *, buffered: bool, skip_empty: bool = False) -> Batches:
     """Cut an order into batches; without the buffer every entry comes from its port."""
     banks, vectors = config.kv.buffer_banks, config.array.kv_vectors
     hits = order[:, FIELD["hit"]] == 1
@@ -147,17 +147,21 @@ def batches_of(order: Ints, config: Config, *, buffered: bool) -> Batches:
     batches = []
     for start, stop in cuts_of(order[:, FIELD["round"]].tolist(), source.tolist()):
         part = source[start:stop]
-        groups = groups_of(part, vectors)
+        groups = groups_of(part, vectors, skip_empty=skip_empty)
         batches.append(Batch(sources=part, kinds=kinds[start:stop], groups=groups))
     counts = np.zeros((3, banks + config.kv.hbm_ports), np.int64)
     np.add.at(counts, (kinds, source), 1)
     return Batches(batches=batches, counts=counts)
 
 
-def groups_of(sources: Ints, vectors: int) -> tuple[Ints, ...]:
-    """Return which of some sources the loader takes in each beat of `vectors`, up to the last."""
+def groups_of(sources: Ints, vectors: int, *, skip_empty: bool = False) -> tuple[Ints, ...]:
+    """Return which of some sources the loader takes in each beat of `vectors`, up to the last.
+
+    With `skip_empty` it takes no beat for sources that bring nothing.
+    """
     group = sources // vectors
-    return tuple(np.flatnonzero(group == number) for number in range(int(group.max()) + 1))
+    groups = (np.flatnonzero(group == number) for number in range(int(group.max()) + 1))
+    return tuple(one for one in groups if len(one) or not skip_empty)
 
 
 def cuts_of(rounds: list[int], sources: list[int]) -> list[tuple[int, int]]:

@@ -40,7 +40,9 @@ class SpreadBatch(Batch):
     entries: tuple[int, int]
 
 
-def spread_batches(order: Ints, config: Config, *, buffered: bool) -> Batches:
+def spread_batches(
+    order: Ints, config: Config, *, buffered: bool, skip_empty: bool = False
+) -> Batches:
     """Cut an order into batches of at most one entry of each bank, and `hbm_ports` of HBM."""
     banks, ports, vectors = config.kv.buffer_banks, config.kv.hbm_ports, config.array.kv_vectors
     hits = (order[:, FIELD["hit"]] == 1) & buffered
@@ -61,7 +63,7 @@ def spread_batches(order: Ints, config: Config, *, buffered: bool) -> Batches:
             SpreadBatch(
                 sources=sources,
                 kinds=np.concatenate([kind[kind == HIT], np.full(len(spread), SOME)]),
-                groups=groups_of(sources, vectors),
+                groups=groups_of(sources, vectors, skip_empty=skip_empty),
                 entries=(int((from_hbm == SOME).sum()), int((from_hbm == WHOLE).sum())),
             )
         )

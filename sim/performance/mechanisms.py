@@ -16,6 +16,10 @@ class Mechanisms:
         `scores` takes the lines of several heads in turn, so that no beat waits for the sum that
         the one before left. RTL: accumulator rows for these heads in `hwroute.rtl.scores`, and K
         written by `kv.write` with the same line of all heads side by side.
+    skip_empty
+        The loader takes no beat for a group of sources that bring nothing, such as the banks of the
+        history buffer where nothing is in it. RTL: `hwroute.rtl.values_tiles` and its like for K
+        count to the next group in use, not to the next one.
     run_ahead
         Memory is asked for weights, K and V when their instruction is in the array's queue, not
         when it starts, and each HBM port goes on as far as its FIFOs let it. RTL: the array's
@@ -51,6 +55,7 @@ class Mechanisms:
     """
 
     interleave_heads: bool = False
+    skip_empty: bool = False
     run_ahead: bool = False
     speculated_stripes: int = 0
     ring_stripes: int = STRIPES

@@ -93,7 +93,8 @@ class Parts:
         """Return the batches of the order, through the history buffer or not."""
         if buffered not in self._cut:
             cut = spread_batches if self._spread else batches_of
-            self._cut[buffered] = cut(self.order, self.config, buffered=buffered)
+            skip = self.free.mechanisms.skip_empty
+            self._cut[buffered] = cut(self.order, self.config, buffered=buffered, skip_empty=skip)
         return self._cut[buffered]
 
     def take_order(self, order: Ints) -> None:
