@@ -108,6 +108,11 @@ class Ahead:
             known = max(known, self.ordered)
         return min(starts, known)
 
+    @property
+    def guessing(self) -> bool:
+        """Whether stripes to come may have been asked for before a branch was decided."""
+        return self._early > 0
+
     def early(self, item: Item) -> Early | None:
         """Return when K or V of an instruction may be asked for before it starts."""
         if not self.mechanisms.run_ahead:

@@ -106,20 +106,19 @@ def _multiply(
     asks = max(job + timing.MATMUL_REQUEST_CYCLES, before + timing.MATMUL_END_CYCLES)
     ready = asks + timing.SCRATCHPAD_READ_CYCLES + 1
     taken, weights, scales = ready, 0, 0
-    for stripe, count in product.stripes():
-        weights += count * stripe.beats
-        scales += count * stripe.scale_lines
-        left = count
-        while left:
-            ring.asked = ring.asks(parts.ahead.knows(item, job))
+    for rest in product.stripes():
+        weights += rest.beats
+        scales += rest.scale_lines
+        while rest.count:
+            known = parts.ahead.knows(item, job)
+            ring.asked = ring.asks(known)
             # Where nothing else happens until then, there is nothing to wait for.
             if ring.asked > env.peek():
                 yield env.timeout(ring.asked - env.now)
-            taken = ring.take(stripe, ready)
-            left -= 1
-            if left and ring.bound(stripe):
-                taken = ring.skip(stripe, left)
-                left = 0
+            ring.take(rest.next(), ready)
+            if rest.count and not parts.ahead.guessing:
+                ring.pass_over(rest, known, env.peek())
+        taken = ring.taken
     parts.count(item, "weights", weights * BEAT_BYTES * parts.config.kv.hbm_ports)
     parts.count(item, "scales", scales * LINE_BYTES)
     item.event.products = rows * item.one["lines"] * LINE_ELEMENTS * item.one["columns"]

@@ -1,6 +1,7 @@
 """A whole generation: the prompt and some steps simulated, the other steps interpolated."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,8 +18,10 @@ from hwroute.sim.performance.result import Run, Traffic
 from hwroute.sim.performance.units import decided
 from hwroute.sim.performance.workload import Workload
 
-SAMPLES = 24
-"""Steps that are simulated; the rest is interpolated between them."""
+SAMPLES = 10
+"""Steps that are simulated at first; the rest is interpolated between them."""
+ERROR = 0.004
+"""Of the decode time, as a share, above which more steps are simulated."""
 SEED = 1
 
 
@@ -150,22 +153,37 @@ def measure(setup: Setup, *, samples: int | None = SAMPLES) -> Performance:
     setup
         What is run.
     samples
-        Steps to simulate, spread over the answer; None for every one.
+        Steps to simulate at least, spread over the answer; twice as many as long as the error is
+        more than `ERROR`. None for every one.
     """
     kv = setup.kv_memory()
     prefill = Machine(setup, kv=kv).prefill()
-    workload = setup.workload
-    positions = range(workload.prompt, workload.tokens)
-    chosen = _chosen(len(positions), samples)
-    dealer = Dealer(setup.program, workload)
+    known = features(setup)
     steps: dict[int, Run] = {}
-    for index, position in enumerate(positions):
-        if index in chosen:
+    while True:
+        chosen = _chosen(len(known), samples)
+        steps = _simulated(setup, deepcopy(kv), chosen, steps)
+        between = Interpolation(known, np.array(list(steps), np.int64) - setup.workload.prompt)
+        result = Performance(setup=setup, prefill=prefill, steps=steps, between=between)
+        if samples is None or result.error <= ERROR:
+            return result
+        samples *= 2
+
+
+def _simulated(
+    setup: Setup, kv: KVMemory, chosen: set[int], before: dict[int, Run]
+) -> dict[int, Run]:
+    """Return the runs of the steps chosen, and of those before, by position, in order."""
+    workload, dealer = setup.workload, Dealer(setup.program, setup.workload)
+    steps: dict[int, Run] = {}
+    for index, position in enumerate(range(workload.prompt, workload.tokens)):
+        if position in before:
+            steps[position] = before[position]
+        if index in chosen and position not in before:
             steps[position] = Machine(setup, kv=kv).step(position)
         else:
             dealer.step(kv, position)
-    between = Interpolation(features(setup.program, workload), np.array(sorted(chosen), np.int64))
-    return Performance(setup=setup, prefill=prefill, steps=steps, between=between)
+    return steps
 
 
 def _chosen(count: int, samples: int | None) -> set[int]:

@@ -4,13 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwroute.isa.instruction import Instruction
+from hwroute.policy_terms import KVRule
 from hwroute.program import Program
+from hwroute.sim.performance.executor import Setup
+from hwroute.sim.performance.expected_rounds import attended
 from hwroute.sim.performance.units import decided
 from hwroute.sim.performance.workload import KINDS, Workload
 
 CERTAIN = 2.0
 """Standard errors that an error is."""
-FEATURES = ("one", *KINDS, "entries", "reused")
+FEATURES = ("one", *KINDS, "entries", "reused", "walked", "queued")
 Floats = NDArray[np.float64]
 
 
@@ -62,33 +65,41 @@ class Interpolation:
         return CERTAIN * float(np.sqrt(variance * spread))
 
 
-def features(program: Program, workload: Workload) -> Floats:
+def features(setup: Setup) -> Floats:
     """Return what the time of each decode step depends on: [steps, len(FEATURES)].
 
-    Sub-layers that execute, by kind; entries that attention goes through; and those that it may
-    find in the history buffer.
+    Sub-layers that execute, by kind; entries that attention goes through, those that it may find in
+    the history buffer, and rounds without and with a valid one.
     """
+    program, workload = setup.program, setup.workload
     executed = effective(program, workload)
-    steps = np.arange(workload.prompt, workload.tokens)
-    own = executed[:, 0, :]
-    deals = [one for one in program.instructions if one.name == "kv.deal"]
-    dense = all(one["plane"] == 0 for one in deals if one["layer"])
-    evicts = any(one["plane"] and one.choice("rule") == "evict" for one in deals)
+    own, steps = executed[:, 0, :], np.arange(workload.prompt, workload.tokens)
+    keeps = setup.parameters.history_buffer
+    met = attended(own, _rule(program), program.config.kv, keeps=keeps)
     here = own[:, steps]
-    before: NDArray[np.int64] = np.cumsum(own, axis=1) - own
-    entries = before[:, steps] if evicts and not dense else np.broadcast_to(steps, here.shape)
-    reused = np.zeros(here.shape)
-    if not dense and not evicts:
-        skipped = np.minimum(steps - before[:, steps], program.config.kv.buffer_tokens)
-        reused[1:] = skipped[1:] * (here[:-1] & here[1:])
+    valid = np.zeros_like(here)
+    if keeps:
+        # The layer before has filled it.
+        valid[1:] = here[:-1] & here[1:]
     columns = [
         np.ones(len(steps)),
         here.sum(axis=0),
         executed[:, 1, steps].sum(axis=0),
-        (here * entries).sum(axis=0),
-        reused.sum(axis=0),
+        (here * met.entries[:, steps]).sum(axis=0),
+        (valid * met.reused[:, steps]).sum(axis=0),
+        ((here & ~valid) * met.walked[:, steps]).sum(axis=0),
+        (valid * met.queued[:, steps]).sum(axis=0),
     ]
     return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _rule(program: Program) -> KVRule:
+    """Return the KV rule that a Program was compiled for."""
+    deals = [one for one in program.instructions if one.name == "kv.deal"]
+    if all(one["plane"] == 0 for one in deals if one["layer"]):
+        return KVRule.DENSE
+    evicts = any(one["plane"] and one.choice("rule") == "evict" for one in deals)
+    return KVRule.EVICT if evicts else KVRule.REUSE
 
 
 def effective(program: Program, workload: Workload) -> NDArray[np.bool_]:

@@ -113,10 +113,10 @@ def hbm_rate(result: Performance) -> float:
     config = result.setup.program.config
     rates = result.setup.memories().rates
     slot = next(one for one in result.setup.program.instructions if one.name == "kv.map")
-    beats = 2 * slot["vector"] + slot["exponents"]
-    # The burst level is a little faster than its closed form.
-    whole = rates.run_cycles(beats, ((0, beats),)) / beats
-    return config.kv.hbm_ports * BEAT_BYTES * result.hertz / min(rates.stream_cycles(1), whole)
+    # The burst level is a little faster than its closed form, as K of a whole entry shows.
+    key = slot["vector"] + slot["exponents"]
+    burst = rates.run_cycles(key + slot["vector"], ((0, key),)) / key
+    return config.kv.hbm_ports * BEAT_BYTES * result.hertz / min(rates.stream_cycles(1), burst)
 
 
 def ddr_rate(result: Performance) -> float:

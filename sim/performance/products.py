@@ -6,7 +6,8 @@ array, across the instructions that have been issued.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import numpy as np
 
 from hwroute import timing
 from hwroute.config import Config
@@ -17,31 +18,10 @@ from hwroute.rtl.column_ports import WEIGHT_ROWS
 from hwroute.rtl.matmul_layouts import STRIPES, MatmulShape
 from hwroute.sim.performance.costs import matmul_tail_cycles
 from hwroute.sim.performance.memory import Memories
+from hwroute.sim.performance.stripes import Stripe, Stripes
 
-
-@dataclass(frozen=True, kw_only=True)
-class Stripe:
-    """Chunks of the same lines of the blocks of a batch.
-
-    Parameters
-    ----------
-    beats, scale_lines
-        Of each HBM port, and of DDR.
-    batch, tile_rows
-        Chunks, and rows of a tile.
-    tile_cycles, beat_cycles
-        In which its tiles are put together, and in which the array takes its beats of x.
-    tiles
-        Number of tiles.
-    """
-
-    beats: int
-    scale_lines: int
-    batch: int
-    tile_rows: int
-    tile_cycles: int
-    beat_cycles: int
-    tiles: int
+SAME = 1e-6
+"""Cycles that sums of cycles may be off by."""
 
 
 class Product:
@@ -68,8 +48,8 @@ class Product:
         spread = self.rows < timing.ARRAY_BEAT_DISTANCE and self.rows * shape.tracks <= shape.rows
         return shape.tracks if spread else 1
 
-    def stripes(self) -> Iterator[tuple[Stripe, int]]:
-        """Yield the stripes in order, with how many that are alike follow each other."""
+    def stripes(self) -> Iterator[Stripes]:
+        """Yield the stripes in order."""
         shape, lines = self.shape, self.one["lines"]
         blocks = -(-self.one["columns"] // shape.columns)
         tracks = self._tracks
@@ -79,10 +59,7 @@ class Product:
             before = [self._stripe(batch, cuts[0], ends=False)] * (len(cuts) - 1)
             parts = [*before, self._stripe(batch, cuts[-1], ends=True)]
             repeats = blocks // batch if batch == tracks else 1
-            if all(part == parts[-1] for part in before[:1]):
-                yield parts[0], len(parts) * repeats
-            else:
-                yield from ((part, 1) for _ in range(repeats) for part in parts)
+            yield Stripes(parts, repeats)
             blocks -= batch * repeats
 
     def _stripe(self, batch: int, lines: int, *, ends: bool) -> Stripe:
@@ -139,13 +116,17 @@ class Ring:
         self.asked = 0.0
         self._tiled = 0.0
         self._alike = 0
+        # When the last stripe was asked for, brought and taken; how many were as much later
+        # than the one before as their weights take; and which kinds of them.
+        self._last: tuple[int, tuple[float, ...]] = (0, (0.0,) * 4)
+        self._even, self._seen = 0, set[Stripe]()
         self._released: deque[float] = deque([0.0] * stripes, maxlen=stripes)
 
     def asks(self, job: float) -> float:
         """Return when the next stripe of a job may be asked for."""
         return max(job + timing.MATMUL_REQUEST_CYCLES, self.asked, self._released[0])
 
-    def take(self, stripe: Stripe, ready: float) -> float:
+    def take(self, stripe: Stripe, ready: float) -> None:
         """Read a stripe, asked for now, and work on it when the input is `ready`."""
         memories, asked, before = self.memories, self.asked, self.taken
         arrives = asked + self._read_cycles
@@ -165,25 +146,77 @@ class Ring:
         self._tiled = max(tiled, self.taken - WEIGHT_ROWS * stripe.beat_cycles / stripe.tiles)
         self._released.append(self._tiled)
         self._alike = self._alike + 1 if self.taken - before == stripe.beat_cycles else 0
-        return self.taken
+        if -SAME < self.taken - before - cycles < SAME:
+            self._note(stripe, cycles, (asked, weights, scales, self._tiled))
+        else:
+            self._even = 0
 
-    def bound(self, stripe: Stripe) -> bool:
-        """Tell whether the array is what limits: more stripes alike only take their beats.
+    def _note(self, stripe: Stripe, cycles: float, times: tuple[float, ...]) -> None:
+        """Count stripes that are as much later than the one before as their weights take."""
+        beats, before = self._last
+        later = [now - then - cycles for now, then in zip(times, before, strict=True)]
+        even = beats == stripe.beats and min(later) > -SAME and max(later) < SAME
+        self._even = self._even + 1 if even else 0
+        if self._even <= self.stripes:
+            self._seen.clear()
+        else:
+            # All that the next one depends on is that much later, too.
+            self._seen.add(stripe)
+        self._last = stripe.beats, times
 
-        It has been for as many stripes as the rings hold, and memory is at most half as busy.
+    def pass_over(self, rest: Stripes, job: float, until: float) -> None:
+        """Take stripes that add nothing new at once.
+
+        `until` then nobody else asks the memories for anything.
         """
-        ddr = stripe.scale_lines * LINE_BEATS * self.memories.ddr_beat_cycles
-        streams = max(stripe.beats * self._beat_cycles, ddr, stripe.tile_cycles)
-        return self._alike >= 2 * self.stripes and 2 * streams <= stripe.beat_cycles
+        if self._bound(rest):
+            self._skip(rest)
+        elif self._even > self.stripes and self._seen.issuperset(rest.cuts):
+            cycles = rest.cuts[0].beats * self._beat_cycles
+            # The last one tells the memories how far all are.
+            count = rest.count - 1
+            if until < np.inf:
+                count = min(count, int((until - self.asks(job)) / cycles))
+            if count > 0:
+                self._stream(rest.cuts[0], count, count * cycles)
+                rest.skip(count)
 
-    def skip(self, stripe: Stripe, count: int) -> float:
-        """Take stripes that only take their beats, at once; return when the array has them."""
-        cycles, before = count * stripe.beat_cycles, self.taken
+    def _stream(self, stripe: Stripe, count: int, cycles: float) -> None:
+        """Take stripes at the rate at which the ports of HBM bring them."""
+        beats, times = self._last
+        scales = times[2]
+        memories = self.memories
+        memories.hbm.claim_all(0.0, cycles, count * beats * BEAT_BYTES)
+        if stripe.scale_lines:
+            memories.pass_over_ddr(scales, scales + cycles, count * stripe.scale_lines)
+        self._last = beats, tuple(one + cycles for one in times)
+        self.asked += cycles
+        self._later(cycles)
+
+    def _later(self, cycles: float) -> None:
         self.taken += cycles
         self._tiled += cycles
         self._released = deque((one + cycles for one in self._released), maxlen=self.stripes)
-        memories, beats = self.memories, count * stripe.beats
-        streams = beats * self._beat_cycles
-        memories.hbm.pass_over(before, self.taken, streams, beats * BEAT_BYTES)
-        memories.pass_over_ddr(before, self.taken, count * stripe.scale_lines)
-        return self.taken
+
+    def _bound(self, rest: Stripes) -> bool:
+        """Tell whether the array is what limits: more stripes only take their beats.
+
+        It has been for as many stripes as the rings hold, and memory is at most half as busy.
+        """
+        return self._alike >= 2 * self.stripes and all(
+            2 * max(one.beats * self._beat_cycles, self._ddr_cycles(one), one.tile_cycles)
+            <= one.beat_cycles
+            for one in rest.cuts
+        )
+
+    def _ddr_cycles(self, stripe: Stripe) -> float:
+        return stripe.scale_lines * LINE_BEATS * self.memories.ddr_beat_cycles
+
+    def _skip(self, rest: Stripes) -> None:
+        """Take all stripes that are left; they only take their beats."""
+        before, memories = self.taken, self.memories
+        self._later(rest.beat_cycles)
+        streams = rest.beats * self._beat_cycles
+        memories.hbm.pass_over(before, self.taken, streams, rest.beats * BEAT_BYTES)
+        memories.pass_over_ddr(before, self.taken, rest.scale_lines)
+        rest.skip(rest.count)
