@@ -14,6 +14,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hwroute.column_format import LANES
+from hwroute.config import PRESETS
 from hwroute.models.ops import functions as golden_functions
 from hwroute.models.ops import reduction as golden
 from hwroute.numerics import FP16_MAGNITUDE_BITS, align_block
@@ -22,6 +23,7 @@ from hwroute.rtl import kv_bank, kv_directory, kv_keeper, kv_queues, kv_walk
 from hwroute.rtl.emit import library_files, simulation_files
 from hwroute.rtl.reduction import Reduction, RowReduction, tile_layout
 from hwroute.rtl.softmax import NO_MAXIMUM
+from hwroute.sim.machine.build import emitted_machine
 from hwroute.sim.toolchain import find_verilator
 from hwroute.sim.units import Run, UnitSimulation
 
@@ -163,6 +165,12 @@ def complaints(verilog: str, top: str, folder: Path) -> list[str]:
 def lint() -> Callable[[str, str, Path], list[str]]:
     """Return `complaints`."""
     return complaints
+
+
+@pytest.fixture(scope="session")
+def machine_text() -> Callable[[str], str]:
+    """Return the machine at a preset as simulations keep it: at full size it takes minutes."""
+    return lambda name: emitted_machine(PRESETS[name], build_dir() / "machine" / "emitted")
 
 
 class MemoryRam(wiring.Component):

@@ -8,17 +8,27 @@ import pytest
 from hwroute.config import PRESETS
 from hwroute.rtl.emit import emit
 from hwroute.rtl.units import UNITS, module_name
+from hwroute.sim.machine.harness import MACHINE
 
 Lint = Callable[[str, str, Path], list[str]]
+MachineText = Callable[[str], str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit != "machine"])
 def test_every_unit_at_full_size_is_free_of_complaints(
     unit: str, lint: Lint, tmp_path: Path
 ) -> None:
     top = module_name(unit)
     assert lint(emit(UNITS[unit](PRESETS["u280"]), top), top, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["demo", "u280"])
+def test_the_machine_is_free_of_complaints(
+    config: str, lint: Lint, machine_text: MachineText, tmp_path: Path
+) -> None:
+    assert lint(machine_text(config), MACHINE, tmp_path) == []
 
 
 @pytest.mark.parametrize(
