@@ -26,6 +26,7 @@ from hwroute.sim.performance.reproduce.end_to_end import end_to_end
 from hwroute.sim.performance.reproduce.free import free, neighbours
 from hwroute.sim.performance.reproduce.kv_bandwidth import delivered, kv_bandwidth, variants
 from hwroute.sim.performance.reproduce.kv_storage import kv_storage
+from hwroute.sim.performance.reproduce.rounds import taken_by_array
 from hwroute.sim.performance.reproduce.rows import TOLERANCE, Row
 from hwroute.sim.performance.reproduce.run import NAMES, SECTIONS, run, steps
 from hwroute.sim.performance.reproduce.sensitivity import FIGURES, RATE, SPEED, sensitivity
@@ -114,22 +115,24 @@ def test_sublayers_share_the_time_of_a_step(case) -> None:
 
 def test_each_configuration_has_one_mechanism_more(case) -> None:
     setups = {name: one.setup(PROMPT, 2) for name, one in configurations(case).items()}
-    assert [setup.parameters.fused for setup in setups.values()] == [False, False, False, True]
+    fused = [setup.parameters.fused for setup in setups.values()]
+    assert fused == [False, False, False, True, True]
     written = [dealt(setup).directory.slots_used() for setup in setups.values()]
-    assert written[0] == written[1] > written[2] == written[3]
+    assert written[0] == written[1] > written[2] == written[3] == written[4]
     assert setups[BASE].workload.executed.all()
     for point in (prefill_point(case, PROMPT), decode_point(case, PROMPT, STEPS)):
         assert point.gain("partial") > 1
         assert point.gain("fused", "reuse") >= 1
+        assert point.gain("more", "fused") >= 1
 
 
 def test_the_attention_section_has_every_length_that_fits(case) -> None:
     section = attention(case, lengths=(16, 500), contexts=(20,), steps=2, layers=4)
     told = [row.what for row in section.rows]
-    assert len(told) == 2 * 4
+    assert len(told) == 2 * 5
     assert not any("500" in what for what in told)
-    assert [row.paper for row in section.rows[:4]] == [None, 1.14, 1.29, 1.40]
-    assert [row.paper for row in section.rows[4:]] == [None] * 4
+    assert [row.paper for row in section.rows[:5]] == [None, 1.14, 1.29, 1.40, None]
+    assert [row.paper for row in section.rows[5:]] == [None] * 5
 
 
 def test_delivered_bandwidth_is_that_of_reads(case) -> None:
@@ -139,12 +142,22 @@ def test_delivered_bandwidth_is_that_of_reads(case) -> None:
         found[name] = delivered(setup, decode_steps(setup))
     for name, one in found.items():
         assert 0 < one.physical <= 1, name
-        assert (one.hits > 0) == (name in ("K/V reuse", "K/V reuse, interleaved mapping")), name
+        kept = name.startswith("K/V reuse") and name != "K/V reuse, no history buffer"
+        assert (one.hits > 0) == kept, name
     peak = case.device.hbm.channel_gb_s * case.config.kv.hbm_ports
     section = kv_bandwidth(case, contexts=(PROMPT,), context=PROMPT, steps=STEPS)
     rate, share = section.rows[:2]
     assert rate.ours == pytest.approx(found["dense"].gb_s)
     assert share.ours == pytest.approx(100 * rate.ours / peak)
+
+
+def test_the_array_takes_an_entry_of_every_port_where_none_is_reused(case) -> None:
+    kv = case.config.kv
+    dense, reuse = (taken_by_array(one.setup(PROMPT, 1)) for one in (replace(case, skip=0.0), case))
+    assert dense.entries == kv.hbm_ports > reuse.entries
+    groups = (kv.buffer_banks + kv.hbm_ports) / case.config.array.kv_vectors
+    assert dense.beats == groups >= reuse.beats
+    assert dense.empty == kv.buffer_banks / case.config.array.kv_vectors <= reuse.empty
 
 
 def test_storage_saved_is_the_share_of_attention_skipped(case) -> None:

@@ -26,6 +26,9 @@ from hwroute.sim.performance.workload import KINDS, Rates, Workload, synthetic
 SKIP = 0.25
 """Share of sub-layers that are skipped: the paper's "about 25 %"."""
 SEED = 1
+LACKING = ("interleave_heads", "queued_orders")
+"""Mechanisms (`hwroute.sim.performance.mechanisms`) that our machine lacks and whose want explains
+most of what its attention takes longer than the paper's."""
 _SUBLAYER = re.compile(r"layers\.(\d+)\.(attention|ffn)\b")
 
 
@@ -66,6 +69,11 @@ class Case:
         """Return those of some lengths behind which there is room for `more` tokens."""
         room = min(self.shape.context, self.config.kv.max_tokens)
         return [length for length in lengths if length + more <= room]
+
+    def with_lacking(self) -> "Case":
+        """Return the case with `LACKING` of the machine."""
+        mechanisms = replace(self.parameters.mechanisms, **dict.fromkeys(LACKING, True))
+        return replace(self, parameters=replace(self.parameters, mechanisms=mechanisms))
 
     def with_layers(self, layers: int) -> "Case":
         """Return the case with so many of the layers, at most: all are alike."""

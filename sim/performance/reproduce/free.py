@@ -11,7 +11,11 @@ from hwroute.sim.performance.reproduce.sources import leaves, sources
 
 STEP = 0.1
 """Share by which a parameter is moved."""
-QUANTA = {"port_fifo_bytes": LINE_BYTES, "device.hbm.burst_bytes": ATOM_BYTES}
+QUANTA = {
+    "port_fifo_bytes": LINE_BYTES,
+    "mechanisms.kv_bits": 8,
+    "device.hbm.burst_bytes": ATOM_BYTES,
+}
 """What some sizes are multiples of."""
 TIED = {"device.hbm.port_mhz": "device.hbm.dram_mhz"}
 """The DRAM's clock is a multiple of the port's, so both move."""

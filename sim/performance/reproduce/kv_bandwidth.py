@@ -4,12 +4,11 @@ from dataclasses import dataclass, replace
 
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.memory_config import KVMapping
-from hwroute.models.ops.kv_rounds import rounds_to_records
 from hwroute.policy_terms import KVRule
-from hwroute.sim.performance.attention import batches_of
 from hwroute.sim.performance.executor import Setup
-from hwroute.sim.performance.reproduce.cases import Case, dealt, decode_steps
+from hwroute.sim.performance.reproduce.cases import LACKING, Case, decode_steps
 from hwroute.sim.performance.reproduce.paper import load_paper
+from hwroute.sim.performance.reproduce.rounds import Taken, taken_by_array
 from hwroute.sim.performance.reproduce.rows import Row, Section, paragraphs
 from hwroute.sim.performance.result import Run
 
@@ -75,25 +74,6 @@ def memory_rate(setup: Setup) -> float:
     return moved / cycles * setup.device.core_mhz / 1e3
 
 
-def entries_at_once(setup: Setup, first: int = 1) -> float:
-    """Return the entries that the array takes at a time where the history buffer holds nothing.
-
-    Parameters
-    ----------
-    setup
-        Whose prompt is attended to.
-    first
-        Layer from which on.
-    """
-    kv, workload = dealt(setup), setup.workload
-    entries = batches = 0
-    for layer in range(first, len(workload.executed)):
-        order = rounds_to_records(kv.attend(layer, workload.prompt, False))
-        entries += len(order)
-        batches += len(batches_of(order, setup.program.config, buffered=False).batches)
-    return entries / batches
-
-
 def variants(case: Case) -> dict[str, Case]:
     """Return what is compared, by name."""
     memory = replace(case.config.memory, kv_mapping=KVMapping.INTERLEAVED)
@@ -102,8 +82,10 @@ def variants(case: Case) -> dict[str, Case]:
     return {
         "dense": replace(case, skip=0.0),
         "dense, interleaved mapping": replace(case, skip=0.0, config=beatwise),
+        f"dense, with {LACKING[0]}": replace(case.with_lacking(), skip=0.0),
         "PartialSkip": replace(case, kv=KVRule.DENSE),
         "K/V reuse": case,
+        f"K/V reuse, with {' and '.join(LACKING)}": case.with_lacking(),
         "K/V reuse, no history buffer": replace(case, parameters=without),
         "K/V reuse, interleaved mapping": replace(case, config=beatwise),
     }
@@ -129,7 +111,7 @@ def kv_bandwidth(
         Of each point, and of the model.
     """
     few = case.with_layers(layers)
-    measured, alone, at_once = {}, {}, {}
+    measured, alone, taken = {}, {}, {}
     for length in case.fitting(contexts, steps + 1):
         for name, one in variants(few).items():
             setup = one.setup(length, steps + 1, even=True)
@@ -137,7 +119,7 @@ def kv_bandwidth(
             measured[name, length] = delivered(setup, runs)
             if length == context:
                 alone[name] = instruction_rates(setup, runs)
-                at_once[name] = entries_at_once(setup)
+                taken[name] = taken_by_array(setup)
     dense = measured["dense", context]
     peak = case.device.hbm.channel_gb_s * case.config.kv.hbm_ports
     memory = memory_rate(few.setup(context, 1))
@@ -182,16 +164,24 @@ def kv_bandwidth(
             Dense, {context} tokens: scores take K at {alone["dense"]["scores"]:.1f} GB/s and values
             V at {alone["dense"]["values"]:.1f} GB/s, each from its issue to its end.
 
-            Entries that the array takes at a time where the history buffer holds nothing, of
-            {case.config.kv.hbm_ports} ports: dense {at_once["dense"]:.1f}, K/V reuse
-            {at_once["K/V reuse"]:.1f}.
+            Where the history buffer holds nothing, the array takes at a time, of entries in
+            {case.config.kv.hbm_ports} ports: dense {_told(taken["dense"])}; K/V reuse
+            {_told(taken["K/V reuse"])}. Beats without any are those of the buffer's banks, and of
+            ports that have nothing in the round.
             """
         ),
     )
 
 
+def _told(taken: Taken) -> str:
+    return (
+        f"{taken.entries:.1f}, a line of them in {taken.beats:.2f} beats of its loader, "
+        f"{taken.empty:.2f} of which bring none"
+    )
+
+
 _REASON = (
-    "in decode the lines of a head add to the same sum, for which a beat of scores waits "
-    "(`timing.ARRAY_BEAT_DISTANCE`), so that K comes at half of V's rate; heads in turn would do "
-    "without (docs/performance.md)"
+    "our array is slower than the ports: one beat of its loader in three is for the banks of the "
+    "history buffer, which bring nothing here; and in scores a beat waits for the sum of the one "
+    "before, since the lines of a head add to the same one (`timing.ARRAY_BEAT_DISTANCE`)"
 )

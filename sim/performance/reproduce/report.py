@@ -54,13 +54,14 @@ def text(sections: Iterable[Section], sensitivity: Sensitivity | None = None) ->
 
 
 def _sensitivity_table(sensitivity: Sensitivity) -> Table:
+    """Return what fits a terminal; the page has every digit, sources and values tried."""
     return Table(
         name="sensitivity",
         title=f"What a tenth less / more of a free parameter does, % ({_base(sensitivity)})",
-        columns=("parameter", "value", "tried", *FIGURES),
-        formats=("",) * (2 + len(FIGURES)),
+        columns=("parameter", "value", *FIGURES),
+        formats=("",) * (1 + len(FIGURES)),
         rows=[
-            (one.name, _value(one.value), _tried(one.changes), *_moves(one.changes))
+            (one.name.removeprefix("device."), _value(one.value), *_moves(one.changes, digits=1))
             for one in sensitivity.shifts
         ],
     )
@@ -78,10 +79,12 @@ def _tried(changes: Iterable[Change]) -> str:
     return " / ".join(_value(one.value) for one in changes)
 
 
-def _moves(changes: Iterable[Change]) -> list[str]:
+def _moves(changes: Iterable[Change], *, digits: int = 2) -> list[str]:
     """Return for each figure how far it moves, one value of the parameter after the other."""
     return [
-        " / ".join(f"{100 * one.moves[key]:+.2f}" if one.moves else "refused" for one in changes)
+        " / ".join(
+            f"{100 * one.moves[key]:+.{digits}f}" if one.moves else "refused" for one in changes
+        )
         for key in FIGURES
     ]
 

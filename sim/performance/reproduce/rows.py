@@ -78,7 +78,8 @@ class Row:
             "ours": self.ours,
             "difference": self.difference,
             "place": self.place,
-            "remark": self.remark,
+            "note": self.note,
+            "reason": self.reason if self.differs else "",
         }
 
 

@@ -18,8 +18,8 @@ CONTEXT = 640
 """Tokens before the decode steps: the middle of [128, 1024], where a step takes the mean."""
 PROMPT, LAYERS = 64, 4
 """Tokens of the prompt whose attention is timed; layers of it, and of the dense step."""
-STEPS = 2
-"""Decode steps: each skips as many sub-layers as the other."""
+STEPS = 1
+"""Decode steps: each skips as many sub-layers as any other."""
 SPEED, RATE, PREFILL, DECODE = "token/s", "dense K/V, GB/s", "prefill gain", "decode gain"
 FIGURES = (SPEED, RATE, PREFILL, DECODE)
 SKIP_SOURCE = 'the paper: "about 25 %" of sub-layers'
@@ -166,8 +166,8 @@ def sensitivity(
         `device.`: of `sim/devices`; `workload.`: of the decisions; the others are of
         `hwroute.sim.performance.parameters`.
 
-        {SPEED}: {steps} decode steps behind {context} tokens. {RATE}: a dense step there, through
-        {layers} layers. {DECODE} and {PREFILL}: attention sub-layers of these steps, and of a
+        {SPEED}: {steps} decode step behind {context} tokens. {RATE}: a dense step there, through
+        {layers} layers. {DECODE} and {PREFILL}: attention sub-layers of such a step, and of a
         prompt of {prompt} tokens through {layers} layers, over the dense unfused ones.
         """
     )
