@@ -86,6 +86,7 @@ results: setup ## rewrite docs/results: quality, rounding, numerics, speeds, HBM
 	$(BIN)/python -m hwroute.sim.machine.bench --cold --out docs/results
 	$(BIN)/python -m hwroute.sim.memory.study --out docs/results
 	$(BIN)/python -m hwroute.sim.machine.growth --out docs/results
+	$(BIN)/python -m hwroute.sim.performance.parity --out docs/results
 	$(BIN)/python -m hwroute.sim.machine.full_layer --out docs/results
 	$(BIN)/python -m hwroute.sim.performance.reproduce --out docs/results
 

@@ -6,8 +6,9 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-from hwroute import timing
+from hwroute import memory_timing, timing
 from hwroute.generated import row, with_generated
 
 MARKER = "<!-- tables: hwroute.timing_docs -->"
@@ -15,13 +16,18 @@ MARKER = "<!-- tables: hwroute.timing_docs -->"
 
 
 def with_latencies(text: str) -> str:
-    """Return the page with its tables made anew from `hwroute.timing`."""
+    """Return the page with its tables made anew from the modules of latencies."""
     return with_generated(text, MARKER, "\n".join(_tables()) + "\n")
 
 
 def _tables() -> Iterator[str]:
-    """Yield a table for each section of the module."""
-    source = inspect.getsource(timing)
+    """Yield a table for each section of the modules."""
+    for module in (timing, memory_timing):
+        yield from _tables_of(module)
+
+
+def _tables_of(module: ModuleType) -> Iterator[str]:
+    source = inspect.getsource(module)
     lines, body = source.splitlines(), ast.parse(source).body
     starts = [
         number
@@ -29,7 +35,7 @@ def _tables() -> Iterator[str]:
         if line.startswith("# ") and not lines[number - 2].startswith("# ")
     ]
     for start, stop in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
-        rows = list(_rows([node for node in body if start < node.lineno < stop]))
+        rows = list(_rows(module, [node for node in body if start < node.lineno < stop]))
         title, _, rest = _comment(lines[start - 1 :]).partition(": ")
         modules = re.sub(r"hwroute\.rtl\.(\w+)", r"`\1`", rest)
         yield from (f"### {title}", "", modules, "")
@@ -46,7 +52,7 @@ def _comment(lines: list[str]) -> str:
     return " ".join(words)
 
 
-def _rows(nodes: list[ast.stmt]) -> Iterator[str]:
+def _rows(module: ModuleType, nodes: list[ast.stmt]) -> Iterator[str]:
     """Yield a row for each constant and function."""
     for node, behind in zip(nodes, [*nodes[1:], None], strict=True):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -54,7 +60,7 @@ def _rows(nodes: list[ast.stmt]) -> Iterator[str]:
             doc = ""
             if isinstance(behind, ast.Expr) and isinstance(behind.value, ast.Constant):
                 doc = " ".join(str(behind.value.value).split())
-            yield row(f"`{name}`", getattr(timing, name), doc)
+            yield row(f"`{name}`", getattr(module, name), doc)
         elif isinstance(node, ast.FunctionDef):
             doc = (ast.get_docstring(node) or "").split("\n\n")[0]
             names = [one.arg for one in (*node.args.args, *node.args.kwonlyargs)]

@@ -19,7 +19,7 @@ all of it."""
 class BurstSplitter(wiring.Component):
     """Cut requests at multiples of `hwroute.rtl.axi.BURST_BYTES`; refuse those beyond the memory.
 
-    Latency `hwroute.timing.BURST_CYCLES`, one burst a cycle.
+    Latency `hwroute.memory_timing.BURST_CYCLES`, one burst a cycle.
 
     Parameters
     ----------

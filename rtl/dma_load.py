@@ -25,7 +25,7 @@ class DMALoader(wiring.Component):
     """Ask for the beats of each row, and write them as lines. A line every two cycles.
 
     Consecutive lines of a row are one request. Latency from a beat to its line
-    `hwroute.timing.DMA_LINE_CYCLES`.
+    `hwroute.memory_timing.DMA_LINE_CYCLES`.
 
     Members
     -------

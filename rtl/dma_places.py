@@ -16,7 +16,7 @@ HALF = 17
 
 
 class DMAPlaces(wiring.Component):
-    """Turn rows into commands. Latency `hwroute.timing.DMA_PLACE_CYCLES`, one row a cycle.
+    """Turn rows into commands. Latency `hwroute.memory_timing.DMA_PLACE_CYCLES`, one row a cycle.
 
     The first row of an instruction that is not in the memories ends the instruction with an error;
     those behind it are dropped.

@@ -15,12 +15,12 @@ from hwroute.rtl.row_list_layouts import RowListPort
 
 
 class DMARows(wiring.Component):
-    """Give the rows of each instruction in order, a row every `hwroute.timing.DMA_ROW_CYCLES`.
+    """Give the rows of each instruction in order; `hwroute.memory_timing` has the latencies.
 
-    A gather takes `hwroute.timing.DMA_GATHER_ROW_CYCLES` a row, and waits besides whenever a row's
-    id is in another line than that of the row before. An instruction that turns the direction of
-    data around waits until those before it are done, so no memory is read before it is written.
-    With a plane that holds no row an instruction does nothing.
+    A row comes every `DMA_ROW_CYCLES`. A gather takes `DMA_GATHER_ROW_CYCLES` a row, and waits
+    besides whenever a row's id is in another line than that of the row before. An instruction that
+    turns the direction of data around waits until those before it are done, so no memory is read
+    before it is written. With a plane that holds no row an instruction does nothing.
 
     Parameters
     ----------

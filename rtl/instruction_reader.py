@@ -21,7 +21,7 @@ class InstructionReader(wiring.Component):
 
     A beat is two words: the second one is not asked for if the first one was asked for just before.
     A word that DDR does not have, or fails to give, comes as 0, which is no instruction. Besides
-    the latency of the port, `hwroute.timing.INSTRUCTION_READ_CYCLES`; one word a cycle.
+    the latency of the port, `hwroute.memory_timing.INSTRUCTION_READ_CYCLES`; one word a cycle.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ class ReadShare(wiring.Component):
 
     Beats come in the order in which requests were taken, so whoever does not take its beats holds
     up the others: a unit asks for what it has room for. One request and one beat a cycle; a request
-    and a beat each take `hwroute.timing.READ_SHARE_CYCLES`.
+    and a beat each take `hwroute.memory_timing.READ_SHARE_CYCLES`.
 
     Parameters
     ----------

@@ -1,5 +1,7 @@
 """The array as a SimPy process: matmul, scores, values."""
 
+from collections import deque
+
 import simpy
 
 from hwroute import timing
@@ -7,11 +9,12 @@ from hwroute.config import Variant
 from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES, LINE_ELEMENTS, Unit
 from hwroute.isa.instruction import Instruction
 from hwroute.rtl.matmul_layouts import JOBS
+from hwroute.rtl.values_layouts import BANKS
 from hwroute.sim.performance import costs, fusion
-from hwroute.sim.performance.attention import Sweep, sweeps_of
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.products import Product, Ring
 from hwroute.sim.performance.result import Read
+from hwroute.sim.performance.sweeps import Sweep, sweeps_of
 from hwroute.sim.performance.unit_queue import Item, Process
 
 
@@ -175,11 +178,14 @@ def values_end(
     assert reader
     way = timing.array_cycles(aligned=config.numerics.variant is Variant.ALIGNED)
     asked = start + 1 + 2 * sweeps[0].lines
-    units = sum(sweeps[0].units)
-    taken = asked + timing.values_start_cycles(units) + timing.VALUES_SCORES_CYCLES
     reader.begin(asked, sweeps[0])
+    ends: deque[float] = deque([asked - timing.VALUES_BANK_CYCLES] * BANKS, maxlen=BANKS)
     for sweep, buffered in zip(sweeps, fresh, strict=True):
-        taken = reader.sweep(sweep, parts.batches(buffered), one["head_lines"], taken)
+        # A pass needs a bank of units, of which the last but one has just got its last row.
+        begin = ends[0] + timing.VALUES_BANK_CYCLES
+        first = timing.values_start_cycles(sum(sweep.units)) + timing.VALUES_SCORES_CYCLES
+        taken = reader.sweep(sweep, parts.batches(buffered), one["head_lines"], begin + first)
         if one["own"]:
             taken = reader.own(sweep, one["head_lines"])
+        ends.append(taken - 1 + way)
     return taken - 1 + way + 1 + timing.VALUES_END_CYCLES

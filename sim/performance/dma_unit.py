@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from hwroute import timing
+from hwroute import memory_timing, timing
 from hwroute.isa.fields import LINE_BYTES, Unit
 from hwroute.rtl.dma_load import ROWS_AHEAD
 from hwroute.sim.performance.parts import Parts
@@ -34,33 +34,37 @@ class Mover:
         one, selected = item.one, len(self.parts.rows(item))
         per_row = one.name == "gather" or bool(one.values.get("per_row"))
         if per_row or one["plane"]:
-            start += timing.DMA_LIST_CYCLES
+            start += memory_timing.DMA_LIST_CYCLES
         if not per_row and one["plane"]:
             start += max(1, selected)
         self.last = start
         if not selected:
-            return start + timing.DMA_REQUEST_CYCLES + timing.DMA_END_CYCLES
+            return start + memory_timing.DMA_REQUEST_CYCLES + memory_timing.DMA_END_CYCLES
         if one.name == "put":
             return self._put(item, start)
         if one.name == "gather":
             # The line of the first row's id comes first; the others' ids are in it.
-            ids = self.memories.ddr_arrival(start + timing.DMA_REQUEST_CYCLES)
-            start = ids + timing.DMA_ID_CYCLES
+            ids = self.memories.ddr_arrival(start + memory_timing.DMA_REQUEST_CYCLES)
+            start = ids + memory_timing.DMA_ID_CYCLES
         rows = selected if per_row else 1
         writes = one.name == "store"
         kind = "ddr_written" if writes else "ddr_read"
         self.parts.count(item, kind, rows * one["lines"] * LINE_BYTES)
-        period = timing.DMA_GATHER_ROW_CYCLES if one.name == "gather" else timing.DMA_ROW_CYCLES
+        period = (
+            memory_timing.DMA_GATHER_ROW_CYCLES
+            if one.name == "gather"
+            else memory_timing.DMA_ROW_CYCLES
+        )
         for row in range(rows):
-            place = self._moved[0] - timing.DMA_PLACE_CYCLES
+            place = self._moved[0] - memory_timing.DMA_PLACE_CYCLES
             self.last = max(self.last + period if row else start, place)
             self._moved.append(
-                self._row(self.last + timing.DMA_REQUEST_CYCLES, one["lines"], writes)
+                self._row(self.last + memory_timing.DMA_REQUEST_CYCLES, one["lines"], writes)
             )
         if not writes:
-            return self._moved[-1] + timing.DMA_END_CYCLES
-        before = timing.DMA_ROW_START_CYCLES + timing.DMA_REQUEST_CYCLES
-        way = timing.DMA_STORE_CYCLES + timing.SCRATCHPAD_READ_CYCLES - before
+            return self._moved[-1] + memory_timing.DMA_END_CYCLES
+        before = memory_timing.DMA_ROW_START_CYCLES + memory_timing.DMA_REQUEST_CYCLES
+        way = memory_timing.DMA_STORE_CYCLES + timing.SCRATCHPAD_READ_CYCLES - before
         return self._moved[-1] + way + self.memories.ddr_latency
 
     def _row(self, request: float, lines: int, writes: bool) -> float:
@@ -69,13 +73,13 @@ class Mover:
             return self.memories.move_ddr(request, lines, write=True)
         first = self.memories.ddr_arrival(request)
         moved = self.memories.move_ddr(first, lines)
-        return max(moved, first + timing.DMA_LINE_PERIOD_CYCLES * lines)
+        return max(moved, first + memory_timing.DMA_LINE_PERIOD_CYCLES * lines)
 
     def _put(self, item: Item, start: float) -> float:
         """Write an id; return the end."""
         self.parts.count(item, "ddr_written", LINE_BYTES)
-        self.memories.move_ddr(start + timing.DMA_REQUEST_CYCLES, 1, write=True)
-        way = timing.DMA_PUT_CYCLES - timing.DMA_ROW_START_CYCLES
+        self.memories.move_ddr(start + memory_timing.DMA_REQUEST_CYCLES, 1, write=True)
+        way = memory_timing.DMA_PUT_CYCLES - memory_timing.DMA_ROW_START_CYCLES
         return start + way + self.memories.ddr_latency
 
 
@@ -92,10 +96,10 @@ def serve_dma(parts: Parts) -> Process:
         yield from parts.until(mover.last + 1)
         queue.take()
         writes, puts = item.one.name in ("store", "put"), item.one.name == "put"
-        start = env.now + timing.DMA_ROW_START_CYCLES
-        start = max(start, mover.last + timing.DMA_SETTLE_CYCLES + 1)
+        start = env.now + memory_timing.DMA_ROW_START_CYCLES
+        start = max(start, mover.last + memory_timing.DMA_SETTLE_CYCLES + 1)
         if puts or alone or writes != stores:
-            start = max(start, end + timing.DMA_ROW_START_CYCLES)
+            start = max(start, end + memory_timing.DMA_ROW_START_CYCLES)
         stores, alone = writes, puts
         yield from parts.until(start)
         # Ends come in the order of the instructions.

@@ -6,7 +6,7 @@ from typing import Any
 
 import simpy
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.errors import InputError
 from hwroute.isa.fields import Register
 from hwroute.isa.instruction import WORD_BYTES
@@ -118,7 +118,7 @@ class Machine:
             program,
             self.registers,
             tokens=setup.tokens,
-            memory_cycles=self.memories.ddr_arrival(0) + timing.INSTRUCTION_READ_CYCLES,
+            memory_cycles=self.memories.ddr_arrival(0) + memory_timing.INSTRUCTION_READ_CYCLES,
             words=lambda count: traffic.add("program", count * WORD_BYTES),
         )
         self.parts = Parts(

@@ -113,4 +113,4 @@ def _write_cycles(parts: Parts, item: Item, selected: Any) -> float:
         end = max(end, sent, moved)
         begin = max(sent, moved - CROSSING_DEPTH * rates.beat_cycles)
         parts.count(item, "kv_written", reader.slot_bytes)
-    return end + rates.answer_cycles - parts.env.now
+    return float(end + rates.answer_cycles - parts.env.now)

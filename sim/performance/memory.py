@@ -14,7 +14,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.rtl.axi import DDR_PORT, LINE_BEATS
 from hwroute.rtl.memory_reader import OUTSTANDING
@@ -58,13 +58,13 @@ class HbmRates(ABC):
     @property
     def read_cycles(self) -> float:
         """Cycles from a unit's request at an idle port to its first data."""
-        own = timing.hbm_read_cycles(self.clock_cycles, paired=self.paired)
-        return self.latency + own + 2 * timing.READ_SHARE_CYCLES
+        own = memory_timing.hbm_read_cycles(self.clock_cycles, paired=self.paired)
+        return self.latency + own + 2 * memory_timing.READ_SHARE_CYCLES
 
     @property
     def answer_cycles(self) -> float:
         """Cycles from the last beat of a request to write to its answer."""
-        return self.latency + timing.hbm_answer_cycles(self.clock_cycles)
+        return self.latency + memory_timing.hbm_answer_cycles(self.clock_cycles)
 
     @abstractmethod
     def stream_cycles(self, beats: int) -> float:
@@ -312,7 +312,7 @@ class Memories:
 
     def ddr_arrival(self, request: float) -> float:
         """Return when the first data come of a unit's request to read DDR, it being idle."""
-        return request + self.ddr_latency + timing.DDR_READ_CYCLES
+        return request + self.ddr_latency + memory_timing.DDR_READ_CYCLES
 
     def move_ddr(self, start: float, lines: int, *, write: bool = False) -> float:
         """Move lines of DDR, and return when the last has passed the port, latency excluded."""

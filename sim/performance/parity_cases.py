@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from hwroute.api.models import load
 from hwroute.checkpoint import Checkpoint
+from hwroute.models.folder import ModelFolder
 from hwroute.models.generate import with_rule
+from hwroute.models.library import model_path
 from hwroute.models.random_weights import RandomCheckpoint
 from hwroute.policy_parts import Overrides
 from hwroute.policy_terms import KVRule
@@ -74,7 +75,7 @@ class Case:
 
     def checkpoint(self) -> Checkpoint:
         """Return the model with its policy."""
-        tiny = load(TINY)
+        tiny = ModelFolder(model_path(TINY))
         policy = with_rule(tiny.policy, routing=self.rule is not None, kv=self.rule)
         if self.rule is not None and self.forced_layers > 1:
             assert policy.attention
@@ -86,13 +87,13 @@ class Case:
                 ffn=replace(policy.ffn, overrides=forced),
             )
         if self.model == TINY:
-            return load(TINY, policy=policy)
+            return ModelFolder(model_path(TINY), policy=policy)
         shape = WIDE_SHAPE if self.model == WIDE else tiny.shape
         return RandomCheckpoint(shape, policy, seed=1)
 
     def prompt_ids(self) -> list[int]:
         """Return the tokens of the prompt."""
-        tokenizer = load(TINY).tokenizer
+        tokenizer = ModelFolder(model_path(TINY)).tokenizer
         assert tokenizer
         ids = tokenizer.encode(TEXT * (1 + self.prompt // len(TEXT)))
         return list(ids[: self.prompt])
@@ -101,39 +102,39 @@ class Case:
 FAST = Memory(half_periods=(2, 1))
 """HBM at twice the machine's clock, as on a U280."""
 CASES = (
-    Case(name="reuse", prompt=20, generate=6),
-    Case(name="dense K/V", prompt=20, generate=6, rule=KVRule.DENSE, memory=FAST),
-    Case(name="evict", prompt=17, generate=6, rule=KVRule.EVICT),
-    Case(name="routing off", prompt=18, generate=5, rule=None, memory=FAST),
-    Case(name="random, reuse", prompt=16, generate=6, model=RANDOM, memory=FAST),
+    Case(name="reuse", prompt=18, generate=4),
+    Case(name="dense K/V", prompt=12, generate=4, rule=KVRule.DENSE, memory=FAST),
+    Case(name="evict", prompt=9, generate=5, rule=KVRule.EVICT),
+    Case(name="routing off", prompt=8, generate=4, rule=None, memory=FAST),
+    Case(name="random, reuse", prompt=16, generate=4, model=RANDOM, memory=FAST),
     Case(
         name="random, dense K/V",
-        prompt=24,
-        generate=4,
+        prompt=20,
+        generate=3,
         model=RANDOM,
         rule=KVRule.DENSE,
         memory=Memory(latency=40),
     ),
-    Case(name="random, evict", prompt=12, generate=8, model=RANDOM, rule=KVRule.EVICT),
+    Case(name="random, evict", prompt=12, generate=5, model=RANDOM, rule=KVRule.EVICT),
     Case(
         name="three layers forced",
         prompt=10,
-        generate=6,
+        generate=4,
         model=RANDOM,
         forced_layers=3,
         memory=Memory(latency=3, half_periods=(7, 3)),
     ),
-    Case(name="prefill", prompt=64, generate=1, memory=FAST),
-    Case(name="decode", prompt=1, generate=24, memory=FAST),
-    Case(name="long context", prompt=120, generate=3, memory=Memory(latency=60)),
-    Case(name="stalls", prompt=16, generate=6, memory=Memory(latency=8, stall=0.3)),
+    Case(name="prefill", prompt=34, generate=1, memory=FAST),
+    Case(name="decode", prompt=1, generate=11, memory=FAST),
+    Case(name="far memory", prompt=40, generate=2, memory=Memory(latency=60)),
+    Case(name="stalls", prompt=12, generate=4, memory=Memory(latency=8, stall=0.3)),
     Case(
         name="stalls, fast HBM",
-        prompt=16,
-        generate=6,
+        prompt=8,
+        generate=5,
         rule=KVRule.DENSE,
         memory=Memory(latency=20, stall=0.15, half_periods=(2, 1), seed=7),
     ),
-    Case(name="wide heads", prompt=18, generate=6, model=WIDE, memory=FAST),
-    Case(name="wide heads, routing off", prompt=9, generate=12, model=WIDE, rule=None),
+    Case(name="wide heads", prompt=18, generate=4, model=WIDE, memory=FAST),
+    Case(name="wide heads, routing off", prompt=9, generate=6, model=WIDE, rule=None),
 )

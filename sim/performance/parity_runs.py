@@ -1,7 +1,4 @@
-"""The performance model beside the RTL: the same Programs, the same memories, cycle for cycle.
-
-``python -m hwroute.sim.performance.parity --out docs/results`` writes the tables.
-"""
+"""Run a Program on the performance model and on the RTL, and line up what both did."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -27,8 +24,6 @@ from hwroute.sim.performance.simulated import simulated
 from hwroute.sim.performance.workload import Workload, recorded
 
 CONFIG: Config = PRESETS["demo"]
-TOTAL_LIMIT, CLASS_LIMIT = 0.03, 0.05
-"""How far the model may be from the RTL: cycles of a run; of a class, issue to end, summed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,9 @@ from typing import NamedTuple
 from hwroute import timing
 from hwroute.rtl.column_ports import ColumnShape
 
+FEW = 4
+"""Lines of a batch that are always looked at one by one."""
+
 
 class Arrival(NamedTuple):
     """When lines come of some sources: the first and the last line of the slowest of them."""
@@ -85,7 +88,7 @@ class Tiles:
         fill = timing.kernel_cycles(parts, aligned=self.shape.aligned)
         way = loads + fill + max(lines.units) * parts + self._life
         # Where a place is never waited for, lines need not be looked at one by one.
-        if way <= self.shape.tiles * max(loads, least):
+        if len(lines.units) > FEW and way <= self.shape.tiles * max(loads, least):
             return self._block(lines, parts, fill)
         began, before, behind = -1.0, 0.0, max(1, len(lines.units) - 1)
         for number, count in enumerate(lines.units):
@@ -116,9 +119,9 @@ class Tiles:
         units, count, loads = lines.units, len(lines.units), len(lines.groups) * parts
         beats = parts * sum(units)
         if not lines.value and lines.head_lines > 1:
-            each = [max(loads, one) for one in units]
-            apart = [max(one, timing.ARRAY_BEAT_DISTANCE) for one in each]
-            beats = sum(apart) + sum(each[:: lines.head_lines]) - sum(apart[:: lines.head_lines])
+            near = [max(loads, one) for one in units]
+            apart = [max(one, timing.ARRAY_BEAT_DISTANCE) for one in near]
+            beats = sum(apart) + sum(near[:: lines.head_lines]) - sum(apart[:: lines.head_lines])
         tiles, pops = self.shape.tiles, self._popped
         load, rest = max(self._loads + parts, pops[0] + self._life), 0.0
         for group, (first, last) in enumerate(lines.groups):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import simpy
 
-from hwroute import timing
+from hwroute import memory_timing, timing
 from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sequencer_config import SequencerConfig
@@ -46,7 +46,7 @@ def modelled(config: Any, issued: list, latency: int) -> list[float]:
     sequencer = SimpleNamespace(queues={Unit.ARRAY: queue}, retire=retire)
     # The bench answers `latency` cycles after a request, without the ports' own.
     hbm = FixedHbm(latency=latency - FixedHbm(latency=0).read_cycles)
-    ddr = latency - timing.DDR_READ_CYCLES
+    ddr = latency - memory_timing.DDR_READ_CYCLES
     memories = Memories(config.kv.hbm_ports, hbm, ddr_latency=ddr, ddr_beat_cycles=1.0)
     registers = Registers(config.array.accumulator_rows)
     parts = Parts(

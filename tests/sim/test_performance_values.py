@@ -21,11 +21,10 @@ from hwroute.sim.performance.attention import (
     Batch,
     Batches,
     Reader,
-    Sweep,
     groups_of,
-    sweeps_of,
 )
 from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.sweeps import Sweep, sweeps_of
 
 BENCH = Path(__file__).parents[1] / "rtl" / "values" / "conftest.py"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.config import PRESETS, Config
 from hwroute.errors import InputError
 from hwroute.rtl.axi import HBM_PORT
@@ -179,9 +179,9 @@ def test_latencies_are_those_of_the_timing(
     core, memory = (CLOCKS[clocks][name][0] for name in ("sync", "memory"))
     clock = memory / core
     slack = 0 if clocks == "2:1" else 1
-    read = timing.hbm_read_cycles(clock, paired=one.ratio > 1) + memory_latency * clock
+    read = memory_timing.hbm_read_cycles(clock, paired=one.ratio > 1) + memory_latency * clock
     assert cycles[0] - asked[0] == pytest.approx(read, abs=slack)
-    answer = timing.hbm_answer_cycles(clock) + memory_latency * clock
+    answer = memory_timing.hbm_answer_cycles(clock) + memory_latency * clock
     if one.ratio * clock < 1:
         assert answers[1] - given[-1] == pytest.approx(answer, abs=slack)
 

@@ -10,7 +10,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.isa.fields import LINE_BYTES, WORD_BITS
 from hwroute.rtl.axi import DDR_PORT
 from hwroute.rtl.instruction_reader import InstructionReader
@@ -130,8 +130,8 @@ def test_a_run_reads_what_the_host_wrote_before_it(bench: Any) -> None:
 
 def test_words_come_as_fast_as_they_are_on_their_way(bench: Any) -> None:
     latency, count = 20, 60
-    port = timing.MEMORY_REQUEST_CYCLES + latency + timing.MEMORY_BEAT_CYCLES
-    whole = port + timing.INSTRUCTION_READ_CYCLES
+    port = memory_timing.MEMORY_REQUEST_CYCLES + latency + memory_timing.MEMORY_BEAT_CYCLES
+    whole = port + memory_timing.INSTRUCTION_READ_CYCLES
     unit: Any = Memory(whole + 2)
     one, _, _ = started(bench, unit, latency=latency)
     asked = one.feed(unit.requests, range(count))

@@ -11,7 +11,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.rtl.axi import DDR_PORT
 from hwroute.rtl.memory_layouts import REQUEST, beat_layout
 from hwroute.rtl.memory_reader import MemoryReader
@@ -113,9 +113,9 @@ def test_users_take_turns_and_no_beat_is_lost(bench: Any, packed: Callable[..., 
     # After each has been served n times, nobody is a turn ahead.
     ends = sorted((each[8 * n + 7], n) for each in given.values() for n in range(20))
     assert [n for _, n in ends] == sorted(n for _, n in ends)
-    alone = timing.MEMORY_REQUEST_CYCLES + latency + timing.MEMORY_BEAT_CYCLES
+    alone = memory_timing.MEMORY_REQUEST_CYCLES + latency + memory_timing.MEMORY_BEAT_CYCLES
     first = min(each[0] for each in asked.values())
-    assert cycles[0] - first == alone + 2 * timing.READ_SHARE_CYCLES
+    assert cycles[0] - first == alone + 2 * memory_timing.READ_SHARE_CYCLES
 
 
 def test_nobody_to_share_with_is_refused() -> None:

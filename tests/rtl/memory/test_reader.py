@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.rtl.axi import BURST_BYTES, DDR_PORT, HBM_PORT, AxiPort
 from hwroute.rtl.bursts import BurstSplitter
 from hwroute.rtl.memory_layouts import REQUEST, beat_layout
@@ -151,7 +151,7 @@ def test_long_bursts_leave_no_bubble_and_latencies_are_as_stated(
     _, cycles = one.drain(requests)
     one.bench.run()
     assert set(np.diff(cycles)) == {1}
-    first = timing.MEMORY_REQUEST_CYCLES + latency + timing.MEMORY_BEAT_CYCLES
+    first = memory_timing.MEMORY_REQUEST_CYCLES + latency + memory_timing.MEMORY_BEAT_CYCLES
     assert cycles[0] - asked[0] == first
 
 
@@ -161,7 +161,7 @@ def test_a_burst_is_split_off_every_cycle(bench: Any, packed: Callable[..., int]
     asked = one.feed(unit.i, [packed(REQUEST, first=7 * n, count=1) for n in range(40)])
     _, cycles = one.drain(unit.o, 40)
     one.run()
-    assert cycles == [cycle + timing.BURST_CYCLES for cycle in asked]
+    assert cycles == [cycle + memory_timing.BURST_CYCLES for cycle in asked]
     assert set(np.diff(cycles)) == {1}
 
 

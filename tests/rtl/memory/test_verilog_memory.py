@@ -11,7 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from numpy.typing import NDArray
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.errors import HwrouteError
 from hwroute.paths import build_dir
 from hwroute.rtl.axi import DDR_PORT, HBM_PORT, AxiPort, Response
@@ -161,7 +161,7 @@ def test_what_is_in_the_files_is_read_and_what_is_written_is_in_the_files(
         # Both directions at once, without a bubble from the first beat to the last.
         assert set(np.diff(run.out_cycles["beats"][:200])) == {1}
         assert set(np.diff(run.in_cycles["data"][:200])) == {1}
-        first = timing.MEMORY_REQUEST_CYCLES + latency + timing.MEMORY_BEAT_CYCLES
+        first = memory_timing.MEMORY_REQUEST_CYCLES + latency + memory_timing.MEMORY_BEAT_CYCLES
         assert run.out_cycles["beats"][0] - run.in_cycles["read"][0] == first
 
 

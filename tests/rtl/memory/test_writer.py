@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.rtl.axi import DDR_PORT, HBM_PORT, AxiPort
 from hwroute.rtl.memory_layouts import REQUEST, store_layout
 from hwroute.rtl.memory_writer import MemoryWriter
@@ -122,9 +122,9 @@ def test_long_bursts_leave_no_bubble_and_latencies_are_as_stated(
     one = WriteBench(bench, packed, port, timing=MemoryTiming(latency=latency))
     asked, given, answered = one.run([(0, 6 * port.burst_beats), (0, 200)])
     assert set(np.diff(given)) == {1}
-    assert given[0] - asked[0] == timing.MEMORY_STORE_CYCLES
+    assert given[0] - asked[0] == memory_timing.MEMORY_STORE_CYCLES
     last = given[6 * port.burst_beats - 1]
-    assert answered[0] - last == 1 + latency + timing.MEMORY_ANSWER_CYCLES
+    assert answered[0] - last == 1 + latency + memory_timing.MEMORY_ANSWER_CYCLES
 
 
 @Ports

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.config import PRESETS
 from hwroute.isa.fields import LINE_BYTES
 from hwroute.rtl.dma import DMA
@@ -147,8 +147,10 @@ def test_loads_take_two_cycles_a_line(
         "load", to=0, to_pitch=lines, address=20, stride=lines, lines=lines, per_row=1, rows=rows
     )
     issued, ended = one.run([load])
-    assert set(np.diff(one.written)) == {timing.DMA_LINE_PERIOD_CYCLES}
-    assert ended[0] - issued[0] == timing.dma_load_cycles(rows * lines, latency, per_row=True)
+    assert set(np.diff(one.written)) == {memory_timing.DMA_LINE_PERIOD_CYCLES}
+    assert ended[0] - issued[0] == memory_timing.dma_load_cycles(
+        rows * lines, latency, per_row=True
+    )
     one.compare()
 
 
@@ -157,9 +159,9 @@ def test_instructions_of_one_direction_do_not_wait_for_each_other(
 ) -> None:
     one = system(latency=60)
     issued, ended = one.run([issue("load", to=n, address=20, lines=2) for n in range(20)])
-    assert set(np.diff(issued)[1:]) == {timing.DMA_INSTRUCTION_CYCLES}
-    assert max(np.diff(ended)) == timing.DMA_INSTRUCTION_CYCLES
-    assert ended[0] - issued[0] == timing.dma_load_cycles(2, 60, per_row=False)
+    assert set(np.diff(issued)[1:]) == {memory_timing.DMA_INSTRUCTION_CYCLES}
+    assert max(np.diff(ended)) == memory_timing.DMA_INSTRUCTION_CYCLES
+    assert ended[0] - issued[0] == memory_timing.dma_load_cycles(2, 60, per_row=False)
 
 
 def test_a_load_ends_after_its_last_line_is_written(system: Callable[..., Any], issue: Any) -> None:
@@ -180,7 +182,9 @@ def test_stores_take_two_cycles_a_line(
     one = system(latency=latency)
     fields = {"from": 0, "from_pitch": lines, "address": 20, "stride": lines, "lines": lines}
     issued, ended = one.run([issue("store", per_row=1, rows=rows, **fields)])
-    assert ended[0] - issued[0] == timing.dma_store_cycles(rows * lines, 3, latency, per_row=True)
+    assert ended[0] - issued[0] == memory_timing.dma_store_cycles(
+        rows * lines, 3, latency, per_row=True
+    )
     one.compare()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwroute import timing
+from hwroute import memory_timing
 from hwroute.config import PRESETS
 from hwroute.rtl.dma_layouts import COMMAND, IDS, ROW_TO_MOVE, Move
 from hwroute.rtl.dma_places import DMAPlaces
@@ -28,7 +28,7 @@ def test_places_take_a_row_a_cycle(bench: Any, packed: Callable[..., int]) -> No
     given = one.feed(unit.i, rows)
     commands, cycles = one.drain(unit.o, 20)
     one.run()
-    assert cycles == [cycle + timing.DMA_PLACE_CYCLES for cycle in given]
+    assert cycles == [cycle + memory_timing.DMA_PLACE_CYCLES for cycle in given]
     assert set(np.diff(cycles)) == {1}
     places = [
         tuple(
@@ -65,5 +65,5 @@ def spacing(bench: Any, packed: Callable[..., int], instruction: Any) -> set[int
 def test_rows_follow_each_other(bench: Any, packed: Callable[..., int], issue: Any) -> None:
     load = issue("load", lines=1, per_row=1)
     gather = issue("gather", lines=1, vocabulary=1)
-    assert spacing(bench, packed, load) == {timing.DMA_ROW_CYCLES}
-    assert spacing(bench, packed, gather) == {timing.DMA_GATHER_ROW_CYCLES}
+    assert spacing(bench, packed, load) == {memory_timing.DMA_ROW_CYCLES}
+    assert spacing(bench, packed, gather) == {memory_timing.DMA_GATHER_ROW_CYCLES}
