@@ -135,14 +135,14 @@ def kv_bandwidth(
             note="if the paper means this",
         ),
     ]
-    for (name, length), one in measured.items():
-        served = f"{one.hits:.1%} of it from the history buffer" if one.hits else ""
+    for (name, length), found in measured.items():
+        served = f"{found.hits:.1%} of it from the history buffer" if found.hits else ""
         rows += [
-            Row(what=f"{name}, {length} tokens", unit="GB/s", ours=one.gb_s, note=served),
+            Row(what=f"{name}, {length} tokens", unit="GB/s", ours=found.gb_s, note=served),
             Row(
                 what=f"{name}, {length} tokens: HBM, of its peak",
                 unit="%",
-                ours=100 * one.physical,
+                ours=100 * found.physical,
             ),
         ]
     return Section(

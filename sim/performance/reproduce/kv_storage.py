@@ -72,7 +72,7 @@ def kv_storage(case: Case, *, lengths: tuple[int, ...] = LENGTHS) -> Section:
 def _saved(setup: Setup) -> float:
     """Return the share of slots that are never given."""
     layers, _, tokens = setup.workload.executed.shape
-    return 1 - dealt(setup).directory.slots_used() / (layers * tokens)
+    return float(1 - dealt(setup).directory.slots_used() / (layers * tokens))
 
 
 def _exponents(setup: Setup) -> float:
