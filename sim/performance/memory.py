@@ -153,8 +153,12 @@ class DeviceHbm(HbmRates):
 
     def run_cycles(self, slot: int, runs: tuple[Run, ...], *, write: bool = False) -> float:
         """Return what the burst level says."""
-        # Where a run begins in a page matters, which page it is does not.
-        alike = tuple((first % PAGE_BEATS, beats) for first, beats in runs)
+        # Where a run begins in a page matters, which page it is does not. Of one short run slots
+        # begin at all places that their distance leads to, so only its phase matters.
+        period = PAGE_BEATS
+        if len(runs) == 1 and runs[0][1] < PAGE_BEATS:
+            period = math.gcd(slot, PAGE_BEATS)
+        alike = tuple((first % period, beats) for first, beats in runs)
         ticks = _run_ticks(self.hbm, slot, alike, self.sample, write)
         inside = sum(beats for _, beats in runs) * 8 * BEAT_BYTES / self.beat_bits
         return max(ticks * self.core_mhz / self.hbm.dram_mhz, inside)

@@ -18,7 +18,7 @@ from hwroute.sim.memory.hbm import HbmMemory, Process, bursts
 from hwroute.sim.performance.attention import FIELD, Reader, batches_of
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.generation import Dealer
-from hwroute.sim.performance.memory import DeviceHbm, FixedHbm, Memories
+from hwroute.sim.performance.memory import DeviceHbm, FixedHbm, Memories, _run_ticks
 from hwroute.sim.performance.products import Ring
 from hwroute.sim.performance.sweeps import Sweep, sweeps_of
 from hwroute.sim.performance.workload import Rates, synthetic
@@ -57,6 +57,13 @@ def test_runs_take_what_the_bursts_of_a_port_take(runs, tolerance) -> None:
     env.run(env.process(reads()))
     cycles = env.now * DEVICE.core_mhz / DEVICE.hbm.dram_mhz / count
     assert RATES.run_cycles(SLOT, runs) == pytest.approx(cycles, rel=tolerance)
+
+
+def test_short_runs_take_the_same_wherever_in_a_page_they_begin() -> None:
+    ticks = [_run_ticks(DEVICE.hbm, SLOT, ((first, 4),), 64, False) for first in (0, 14, 30)]
+    assert max(ticks) / min(ticks) < 1.001
+    cycles = {RATES.run_cycles(SLOT, ((first, 4),)) for first in (0, 14, 30)}
+    assert len(cycles) == 1
 
 
 def test_a_long_run_is_as_fast_as_a_stream() -> None:
