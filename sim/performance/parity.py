@@ -59,6 +59,8 @@ Where they come from:
   not modelled to the cycle.
 - `matmul`: in the model tiles and beats of a stripe follow each other at their mean distance, in
   the RTL one by one.
+- `matmul` whose sums stay in the array (`last=0`, narrow ones of the wide model): the RTL ends it
+  with its last beat, the model some 36 cycles later, with the sums.
 - `load`, `gather`, and all with stalls: the model has the mean of the stalls, a run has its own.
   Loads that end one behind the other have a cycle between them that the model lacks.
 - `rotate`, `normalise`, `swiglu`: two reads that want the same bank of the scratchpad in a cycle
