@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from hwroute.config import PRESETS
 from hwroute.rtl.emit import emit, library_files
 from hwroute.rtl.units import UNITS, module_name
+from hwroute.sim.machine.harness import MACHINE
 
+MachineText = Callable[[str], str]
 # The cells are the vendor's primitives, of which Yosys knows the ports.
 SCRIPT = """
 read_verilog -lib +/xilinx/cells_xtra.v
@@ -43,10 +46,16 @@ def complaints(verilog: str, top: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit != "machine"])
 def test_yosys_reads_every_unit_at_full_size(unit: str, tmp_path: Path) -> None:
     top = module_name(unit)
     assert complaints(emit(UNITS[unit](PRESETS["u280"]), top), top, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["demo", "u280"])
+def test_yosys_reads_the_machine(config: str, machine_text: MachineText, tmp_path: Path) -> None:
+    assert complaints(machine_text(config), MACHINE, tmp_path) == []
 
 
 @pytest.mark.slow
