@@ -88,6 +88,7 @@ results: setup ## rewrite docs/results: quality, rounding, numerics, speeds, HBM
 	$(BIN)/python -m hwroute.sim.machine.growth --out docs/results
 	$(BIN)/python -m hwroute.sim.performance.parity --out docs/results
 	$(BIN)/python -m hwroute.sim.machine.full_layer --out docs/results
+	$(BIN)/python -m hwroute.sim.performance.limits_study --out docs/results
 	$(BIN)/python -m hwroute.sim.performance.reproduce --out docs/results
 
 verilog: setup ## Verilog of the machine at demo size and a Vivado project, in build/verilog
