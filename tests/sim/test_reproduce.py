@@ -1,6 +1,8 @@
 """The paper's figures beside ours: what is compared, on a machine small enough for a test."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,3 +269,20 @@ def test_text_page_and_json_have_every_row(case) -> None:
     assert "| `fused` | True |" in page
     (switch,) = [one for one in record["sensitivity"]["parameters"] if one["parameter"] == "fused"]
     assert switch["changes"][0]["value"] is False
+
+
+def test_the_committed_page_has_the_papers_figures_and_a_reason_for_each_difference(
+    root: Path,
+) -> None:
+    record = json.loads((root / "docs/results/reproduce.json").read_text(encoding="utf-8"))
+    differing = [row for row in record["rows"] if abs(row["difference"] or 0) > TOLERANCE]
+    assert differing
+    assert [row["what"] for row in differing if not row["reason"]] == []
+    told = {(row["section"], row["what"], row["unit"]): row["paper"] for row in record["rows"]}
+    for section in SECTIONS:
+        for figure in paper.load_paper().figures(section).values():
+            if section != "attention":
+                assert told[section, figure.what, figure.unit] == figure.value
+        for one in paper.load_paper().resources(section):
+            assert told[section, one.part, "LUT"] == one.lut
+    assert record["provenance"]["modified"] is False
