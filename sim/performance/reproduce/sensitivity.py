@@ -22,6 +22,8 @@ STEPS = 1
 """Decode steps: each skips as many sub-layers as any other."""
 SPEED, RATE, PREFILL, DECODE = "token/s", "dense K/V, GB/s", "prefill gain", "decode gain"
 FIGURES = (SPEED, RATE, PREFILL, DECODE)
+MORE = {"steps": 8, "prompt": 4}
+"""Times that the decisions' own parameters are given, since each value draws others."""
 SKIP_SOURCE = 'the paper: "about 25 %" of sub-layers'
 SEED_SOURCE = "a choice; other draws show how much the mean of a draw moves"
 
@@ -154,7 +156,9 @@ def sensitivity(
     sizes = {"context": context, "steps": steps, "prompt": prompt, "layers": layers}
     runs = Runs(case, **sizes)
     base = runs.figures(case.parameters, case.device)
-    shifts = _workload_shifts(case, sizes, base)
+    shifts = _workload_shifts(
+        case, {name: MORE.get(name, 1) * size for name, size in sizes.items()}
+    )
     for name, value, source in free(case):
         if only(name):
             shifts.append(_shift(case, runs, base, name, value, source))
@@ -168,7 +172,9 @@ def sensitivity(
 
         {SPEED}: {steps} decode step behind {context} tokens. {RATE}: a dense step there, through
         {layers} layers. {DECODE} and {PREFILL}: attention sub-layers of such a step, and of a
-        prompt of {prompt} tokens through {layers} layers, over the dense unfused ones.
+        prompt of {prompt} tokens through {layers} layers, over the dense unfused ones. For
+        `workload.` it is {MORE["steps"]} times the steps and {MORE["prompt"]} times the prompt,
+        since each value draws other decisions; what is left of that the seed shows.
         """
     )
     return Sensitivity(about=about, base=base, shifts=shifts)
@@ -191,8 +197,9 @@ def _change(value: Any, figures: dict[str, float], base: dict[str, float]) -> Ch
     return Change(value=value, moves={key: figures[key] / base[key] - 1 for key in FIGURES})
 
 
-def _workload_shifts(case: Case, sizes: dict[str, int], base: dict[str, float]) -> list[Shift]:
+def _workload_shifts(case: Case, sizes: dict[str, int]) -> list[Shift]:
     """Move what the decisions are drawn from."""
+    base = Runs(case, **sizes).figures(case.parameters, case.device)
     skips, seeds = neighbours(case.skip), (case.seed + 1, case.seed + 2)
     cases = [
         (
