@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from hwroute import api
 from hwroute.compiler import compile_program
 from hwroute.config import PRESETS
+from hwroute.models.folder import ModelFolder
 from hwroute.models.generate import adjusted_policy
 from hwroute.models.image import Image, build_image
+from hwroute.models.library import model_path
 from hwroute.paths import build_dir
 from hwroute.program import Program
 from hwroute.sim.machine.build import build_machine
@@ -28,10 +29,11 @@ RATE, WARM, COLD = 20_000, 60, 360
 
 
 def _case() -> tuple[Program, Image, list[int]]:
-    tiny = api.load("tiny")
+    tiny = ModelFolder(model_path("tiny"))
+    assert tiny.tokenizer is not None
     policy = adjusted_policy(tiny, routing=True, kv=None)
     program = compile_program(tiny.shape, policy, CONFIG, model=tiny.name)
-    return program, build_image(program, tiny), list(api.encode(tiny, PROMPT))
+    return program, build_image(program, tiny), tiny.tokenizer.encode(PROMPT)
 
 
 def speeds(runs: int, *, cold: bool) -> list[Speed]:
