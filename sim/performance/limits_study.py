@@ -14,11 +14,11 @@ from typing import Any
 import click
 
 from hwroute import provenance
-from hwroute.api.programs import shape_and_policy
 from hwroute.compiler import compile_program
 from hwroute.config import PRESETS, Config
 from hwroute.memory_config import KVMapping
 from hwroute.models.generate import with_rule
+from hwroute.models.library import SHAPE_POLICY, model_shape, named_policy
 from hwroute.sim.performance.breakdown import operation_kinds
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.generation import Dealer, Performance, measure, step_cycles
@@ -109,12 +109,12 @@ def setup_of(changes: Changes, *, skip: float = SKIP, prompt: int = PROMPT) -> S
         mapping=outer.pop("kv_mapping", config.memory.kv_mapping),
         tokens=max(tokens, config.kv.max_tokens),
     )
-    shape, own, name = shape_and_policy(MODEL)
+    shape = model_shape(MODEL)
     program = compile_program(
         replace(shape, context=max(shape.context, tokens)),
-        with_rule(own, routing=skip > 0, kv=None),
+        with_rule(named_policy(SHAPE_POLICY), routing=skip > 0, kv=None),
         config,
-        model=name,
+        model=MODEL,
         context=prompt + GENERATE,
     )
     rates = Rates.uniform(shape.layers, skip)
