@@ -78,7 +78,7 @@ class SpreadReader(Reader):
         """Return what each source takes for a batch: a port its part of every entry."""
         assert isinstance(batch, SpreadBatch), "an order must be cut for the mapping that it has"
         some, whole = batch.entries
-        port = some * costs[SOME] + whole * costs[WHOLE]
+        port = float(some * costs[SOME] + whole * costs[WHOLE])
         return np.where(batch.kinds == HIT, costs[HIT], port)
 
     def _note(
