@@ -33,7 +33,8 @@ from hwroute.sim.machine.full_layer_program import (
 )
 from hwroute.sim.machine.log import Kind, field, read_log
 from hwroute.sim.performance.executor import Machine, Setup
-from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.hbm_rates import FixedHbm
+from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.result import Run
 from hwroute.sim.performance.workload import recorded
 

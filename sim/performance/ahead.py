@@ -13,9 +13,9 @@ from hwroute.config import Config
 from hwroute.isa.fields import BEAT_BYTES, LINE_BYTES
 from hwroute.rtl.axi import LINE_BEATS
 from hwroute.rtl.matmul_layouts import MatmulShape
-from hwroute.sim.performance.attention import Early, Reader
 from hwroute.sim.performance.mechanisms import Mechanisms
 from hwroute.sim.performance.memory import Memories, Ports
+from hwroute.sim.performance.reader import Early, Reader
 from hwroute.sim.performance.result import Traffic
 from hwroute.sim.performance.unit_queue import Item
 

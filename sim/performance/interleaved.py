@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwroute.config import Config
 from hwroute.isa.fields import BEAT_BYTES
-from hwroute.sim.performance.attention import (
+from hwroute.sim.performance.batches import (
     FIELD,
     HIT,
     SOME,
@@ -20,11 +20,11 @@ from hwroute.sim.performance.attention import (
     Batch,
     Batches,
     Ints,
-    Reader,
     cuts_of,
     groups_of,
 )
-from hwroute.sim.performance.memory import Run
+from hwroute.sim.performance.hbm_rates import Run
+from hwroute.sim.performance.reader import Reader
 
 
 @dataclass(frozen=True, kw_only=True)

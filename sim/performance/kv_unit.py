@@ -9,7 +9,7 @@ from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
 from hwroute.models.ops.kv_rounds import rounds_to_records
 from hwroute.rtl.async_stream import CROSSING_DEPTH
-from hwroute.sim.performance.attention import FIELD
+from hwroute.sim.performance.batches import FIELD
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Attention
 from hwroute.sim.performance.unit_queue import Item, Process

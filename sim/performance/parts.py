@@ -10,10 +10,11 @@ from hwroute.isa.fields import Unit
 from hwroute.kv import ORDER_FIELDS
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sim.performance.ahead import Ahead
-from hwroute.sim.performance.attention import FIELD, Batches, Ints, Reader, batches_of
+from hwroute.sim.performance.batches import FIELD, Batches, Ints, batches_of
 from hwroute.sim.performance.interleaved import SpreadReader, spread_batches
 from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.parameters import Parameters
+from hwroute.sim.performance.reader import Reader
 from hwroute.sim.performance.result import Attention, Read, Traffic
 from hwroute.sim.performance.sequencer import Sequencer
 from hwroute.sim.performance.unit_queue import Item, Process, Registers, UnitQueue

@@ -12,7 +12,8 @@ import numpy as np
 from hwroute.config import KVConfig
 from hwroute.isa.fields import BEAT_BYTES
 from hwroute.sim.machine.run import STALLS
-from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.hbm_rates import FixedHbm
+from hwroute.sim.performance.memory import Memories
 
 LONGEST = 400
 """Cycles after which no stall is left that would matter."""

@@ -16,7 +16,7 @@ from hwroute.models.ops.kv_rounds import Round
 from hwroute.rtl.column_ports import ColumnShape
 from hwroute.rtl.matmul_layouts import MatmulShape
 from hwroute.sim.performance.ahead import LoosePorts
-from hwroute.sim.performance.attention import groups_of
+from hwroute.sim.performance.batches import groups_of
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.fusion import separated_tokens
 from hwroute.sim.performance.generation import measure

@@ -16,7 +16,8 @@ from hwroute.isa.fields import Unit
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sequencer_config import SequencerConfig
 from hwroute.sim.performance.array_unit import serve_array
-from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.hbm_rates import FixedHbm
+from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.parts import Parts
 from hwroute.sim.performance.result import Event, Traffic

@@ -15,11 +15,13 @@ from hwroute.isa.instruction import Instruction
 from hwroute.models.ops.kv import KVMemory
 from hwroute.sim.device import load_device
 from hwroute.sim.memory.hbm import HbmMemory, Process, bursts
-from hwroute.sim.performance.attention import FIELD, Reader, batches_of
+from hwroute.sim.performance.batches import FIELD, batches_of
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.generation import Dealer
-from hwroute.sim.performance.memory import DeviceHbm, FixedHbm, Memories, _run_ticks
+from hwroute.sim.performance.hbm_rates import DeviceHbm, FixedHbm, _run_ticks
+from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.products import Ring
+from hwroute.sim.performance.reader import Reader
 from hwroute.sim.performance.sweeps import Sweep, sweeps_of
 from hwroute.sim.performance.workload import Rates, synthetic
 

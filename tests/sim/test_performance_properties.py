@@ -14,9 +14,10 @@ from hwroute.isa.fields import QUEUED
 from hwroute.memory_config import KVMapping
 from hwroute.sim.performance.executor import Machine, Setup
 from hwroute.sim.performance.generation import measure
+from hwroute.sim.performance.hbm_rates import FixedHbm
 from hwroute.sim.performance.limits import largest_hit_share
 from hwroute.sim.performance.mechanisms import Mechanisms
-from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.memory import Memories
 from hwroute.sim.performance.metrics import bound, utilization
 from hwroute.sim.performance.parameters import Parameters
 from hwroute.sim.performance.result import DDR_KINDS, HBM_KINDS, Run

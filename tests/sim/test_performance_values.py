@@ -15,15 +15,10 @@ from hwroute.rtl import softmax
 from hwroute.rtl.exp2 import Probability
 from hwroute.sim.performance import costs
 from hwroute.sim.performance.array_unit import values_end
-from hwroute.sim.performance.attention import (
-    HIT,
-    SOME,
-    Batch,
-    Batches,
-    Reader,
-    groups_of,
-)
-from hwroute.sim.performance.memory import FixedHbm, Memories
+from hwroute.sim.performance.batches import HIT, SOME, Batch, Batches, groups_of
+from hwroute.sim.performance.hbm_rates import FixedHbm
+from hwroute.sim.performance.memory import Memories
+from hwroute.sim.performance.reader import Reader
 from hwroute.sim.performance.sweeps import Sweep, sweeps_of
 
 BENCH = Path(__file__).parents[1] / "rtl" / "values" / "conftest.py"

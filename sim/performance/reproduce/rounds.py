@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hwroute.models.ops.kv_rounds import rounds_to_records
-from hwroute.sim.performance.attention import batches_of
+from hwroute.sim.performance.batches import batches_of
 from hwroute.sim.performance.executor import Setup
 from hwroute.sim.performance.reproduce.cases import dealt
 
