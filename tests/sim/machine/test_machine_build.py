@@ -36,6 +36,6 @@ def test_a_machine_is_emitted_once_for_its_configuration(
 def test_what_verilator_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     texts = iter(("module hwroute_machine(input clk); endmodule", "nonsense"))
     monkeypatch.setattr(module, "emitted_machine", lambda *_: next(texts))
-    for reason in ("Pin not found", "syntax error"):
+    for reason in ("Can't find definition", "syntax error"):
         with pytest.raises(HwrouteError, match=rf"failed: %Error.*{reason}.*build\.log"):
             build_machine(CONFIG, folder=tmp_path)

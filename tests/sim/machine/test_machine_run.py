@@ -144,12 +144,15 @@ def test_the_watchdog_ends_a_run(run: Run) -> None:
     events = list(read_log(got.log))
     kinds = {event.kind for event in events}
     assert {Kind.ISSUE, Kind.DONE, Kind.WRITE} <= kinds
-    issued = sum(event.kind is Kind.ISSUE for event in events)
-    assert issued == sum(
+    issued = [event.cycle for event in events if event.kind is Kind.ISSUE]
+    counted = sum(
         count
         for name, count in got.counters.items()
         if name.endswith("_instructions") and name != "control_instructions"
     )
+    # The machine goes on while the host reads one register after the other.
+    assert sum(cycle < got.cycles for cycle in issued) <= counted <= len(issued)
+    assert counted
 
 
 @pytest.mark.cpp
