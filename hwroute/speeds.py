@@ -12,8 +12,10 @@ from hwroute import provenance
 
 PAGE = """# {title}
 
-Written by `{command}`; nothing passes or fails. Median, smallest and largest of {runs} runs; of
-rates more is asked, of times less.
+Written by `{command}`.
+
+Nothing passes or fails. Median, smallest and largest of {runs} runs; of rates more is
+asked, of times less.
 
 | what | unit | median | smallest | largest | asked |
 | --- | --- | ---: | ---: | ---: | ---: |

@@ -17,7 +17,7 @@ def test_the_page_has_a_row_for_each_and_names_its_command(tmp_path: Path) -> No
     found = [speed_of("walking", "km/h", 5, [6.0]), speed_of("a mile", "s", 900, [1234.5])]
     write_speeds(found, tmp_path / "new", name="gait", title="Gait", command="walk", runs=1)
     page = (tmp_path / "new" / "gait.md").read_text(encoding="utf-8")
-    assert page.startswith("# Gait\n\nWritten by `walk`;")
+    assert page.startswith("# Gait\n\nWritten by `walk`.\n")
     assert "| a mile | s | 1,234.50 | 1,234.50 | 1,234.50 | 900 |" in page
     record = json.loads((tmp_path / "new" / "gait.json").read_text(encoding="utf-8"))
     assert [one["median"] for one in record["speeds"]] == [6.0, 1234.5]
