@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hwroute.cli.options import config_option, json_option
+from hwroute.cli.options import config_option, json_option, shape_option
 from hwroute.cli.program import emit_program, program_output
 from hwroute.config import Config
 
@@ -12,13 +12,7 @@ from hwroute.config import Config
 @click.command(
     "compile", epilog="Example: hwroute compile -m llama2-7b -c u280 -o build/llama2-7b.program"
 )
-@click.option(
-    "-m",
-    "--model",
-    default="tiny",
-    metavar="MODEL",
-    help="Zoo name, model folder, name of a shape (hwroute models list) or config.json.",
-)
+@shape_option("tiny")
 @config_option
 @program_output
 @click.option(

@@ -43,16 +43,43 @@ def model_option(function: Function) -> Function:
     )(function)
 
 
-def config_option(function: Function) -> Function:
-    """Add ``-c``; the command receives a `Config` as `config`."""
+def shape_option(default: str) -> Callable[[Function], Function]:
+    """Return what adds ``-m`` where no weights are needed; the command receives `model`."""
+    return click.option(
+        "-m",
+        "--model",
+        default=default,
+        metavar="MODEL",
+        help="Zoo name, model folder, name of a shape (hwroute models list) or config.json.",
+    )
+
+
+def _config_option(default: str) -> Callable[[Function], Function]:
     return click.option(
         "-c",
         "--config",
-        default="demo",
+        default=default,
         metavar="CONFIG",
         callback=_load_config,
         help="Configuration name or TOML file.",
-    )(function)
+    )
+
+
+def config_option(function: Function) -> Function:
+    """Add ``-c``; the command receives a `Config` as `config`."""
+    return _config_option("demo")(function)
+
+
+def board_options(function: Function) -> Function:
+    """Add ``-m``, ``-c`` and ``-d`` of the performance model.
+
+    The command receives `model` as of `shape_option`, a `Config` as `config`, and the name or file
+    of a board as `device`.
+    """
+    device = click.option(
+        "-d", "--device", default="u280", metavar="DEVICE", help="Board, or a TOML file."
+    )
+    return shape_option("llama2-7b")(_config_option("u280")(device(function)))
 
 
 def prompt_options(function: Function) -> Function:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwroute.cli.options import json_option
+from hwroute.cli.options import board_options, json_option
 from hwroute.cli.output import collected, emit
-from hwroute.config import load
+from hwroute.config import Config
 from hwroute.memory_config import KVMapping
 from hwroute.policy_terms import KVRule
 
@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: hwroute perf -m llama2-7b --prefill 128 --decode 1024")
-@click.option(
-    "-m",
-    "--model",
-    default="llama2-7b",
-    metavar="MODEL",
-    help="Zoo name, model folder, name of a shape (hwroute models list) or config.json.",
-)
-@click.option("-c", "--config", default="u280", metavar="CONFIG", help="Name or TOML file.")
-@click.option("-d", "--device", default="u280", metavar="DEVICE", help="Board, or a TOML file.")
+@board_options
 @click.option("--prefill", default=128, metavar="TOKENS", help="Tokens of the prompt.")
 @click.option("--decode", default=1024, metavar="TOKENS", help="Tokens to generate.")
 @click.option("--skip", default=0.25, help="Share of sub-layers skipped; 0: no routing.")
@@ -57,7 +49,7 @@ if TYPE_CHECKING:
 @json_option
 def perf(
     model: str,
-    config: str,
+    config: Config,
     device: str,
     prefill: int,
     decode: int,
@@ -76,15 +68,14 @@ def perf(
     from hwroute import api
     from hwroute.sim.performance.report import figures, summary
 
-    overlay = load(config)
     if kv_mapping:
-        memory = replace(overlay.memory, kv_mapping=KVMapping(kv_mapping))
-        overlay = replace(overlay, memory=memory)
+        memory = replace(config.memory, kv_mapping=KVMapping(kv_mapping))
+        config = replace(config, memory=memory)
     result = api.perf(
         model,
         prefill=prefill,
         decode=decode,
-        config=overlay,
+        config=config,
         device=device,
         skip=skip,
         kv=KVRule(kv) if kv else None,
@@ -96,8 +87,8 @@ def perf(
     )
     fields = figures(result)
     if output:
-        _write(output, result, collected(fields, config=overlay, seed=seed))
-    emit(fields, summary(result), as_json=as_json, config=overlay, seed=seed)
+        _write(output, result, collected(fields, config=config, seed=seed))
+    emit(fields, summary(result), as_json=as_json, config=config, seed=seed)
 
 
 def _write(folder: Path, result: "Performance", record: dict[str, Any]) -> None:

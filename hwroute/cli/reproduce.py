@@ -2,26 +2,18 @@
 
 import click
 
-from hwroute.cli.options import json_option
+from hwroute.cli.options import board_options, json_option
 from hwroute.cli.output import emit, progress
-from hwroute.config import load
+from hwroute.config import Config
 from hwroute.sim.performance.reproduce.cases import SEED
 from hwroute.sim.performance.reproduce.run import NAMES
 
 
 @click.command(epilog="Example: hwroute reproduce kv-storage")
 @click.argument("what", type=click.Choice(NAMES))
-@click.option(
-    "-m",
-    "--model",
-    default="llama2-7b",
-    metavar="MODEL",
-    help="Zoo name, model folder, name of a shape (hwroute models list) or config.json.",
-)
-@click.option("-c", "--config", default="u280", metavar="CONFIG", help="Name or TOML file.")
-@click.option("-d", "--device", default="u280", metavar="DEVICE", help="Board, or a TOML file.")
+@board_options
 @json_option
-def reproduce(what: str, model: str, config: str, device: str, as_json: bool) -> None:
+def reproduce(what: str, model: str, config: Config, device: str, as_json: bool) -> None:
     """Put what SkipOPU prints beside what the performance model says.
 
     Sensitivity: how far results move when a free parameter moves by a tenth. All takes minutes.
@@ -30,14 +22,13 @@ def reproduce(what: str, model: str, config: str, device: str, as_json: bool) ->
     from hwroute.api.reproduce import reproduce_steps
     from hwroute.sim.performance.reproduce import report
 
-    overlay = load(config)
-    total = reproduce_steps(what, model=model, config=overlay, device=device)
+    total = reproduce_steps(what, model=model, config=config, device=device)
     with progress("reproducing", total) as advance:
-        result = run(what, model=model, config=overlay, device=device, progress=advance)
+        result = run(what, model=model, config=config, device=device, progress=advance)
     emit(
         report.fields(result.sections, result.sensitivity),
         report.text(result.sections, result.sensitivity),
         as_json=as_json,
-        config=overlay,
+        config=config,
         seed=SEED,
     )
