@@ -135,16 +135,7 @@ def kv_bandwidth(
             note="if the paper means this",
         ),
     ]
-    for (name, length), found in measured.items():
-        served = f"{found.hits:.1%} of it from the history buffer" if found.hits else ""
-        rows += [
-            Row(what=f"{name}, {length} tokens", unit="GB/s", ours=found.gb_s, note=served),
-            Row(
-                what=f"{name}, {length} tokens: HBM, of its peak",
-                unit="%",
-                ours=100 * found.physical,
-            ),
-        ]
+    rows += [row for key, found in measured.items() for row in _rows(*key, found)]
     return Section(
         name=NAME,
         title="Bandwidth of K and V in decode",
@@ -171,6 +162,16 @@ def kv_bandwidth(
             """
         ),
     )
+
+
+def _rows(name: str, length: int, found: Delivered) -> list[Row]:
+    """Return what one variant gave at a length."""
+    served = f"{found.hits:.1%} of it from the history buffer" if found.hits else ""
+    what = f"{name}, {length} tokens"
+    return [
+        Row(what=what, unit="GB/s", ours=found.gb_s, note=served),
+        Row(what=f"{what}: HBM, of its peak", unit="%", ours=100 * found.physical),
+    ]
 
 
 def _told(taken: Taken) -> str:
